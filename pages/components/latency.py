@@ -29,7 +29,13 @@ from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import speed_text
 from pruning_core.results.deployment_evidence import Evidence, evidence, measured_conditions
-from pruning_core.results.latency import latency_notes, model_names, speedup_text
+from pruning_core.results.latency import (
+    OVER_FASTEST,
+    ROLE_SUFFIXES,
+    latency_notes,
+    model_names,
+    speedup_text,
+)
 from pruning_core.results.models import titles
 from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Job
@@ -163,7 +169,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame.to_dict("records")
     return pd.DataFrame(
         {
-            "Model": [row["model"] + " (control)" * (row["role"] == "control") for row in rows],
+            "Model": [row["model"] + ROLE_SUFFIXES.get(row["role"], "") for row in rows],
             "Runtime": frame["runtime_title"],
             "Batch size": frame["batch_size"],
             "Threads": frame["threads"],
@@ -171,6 +177,8 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
             "90th percentile (ms)": frame["p90_ms"].round(3),
             "Images/s": frame["images_per_second"].round(1),
             "Speed-up vs dense (95 % CI)": [speedup_text(row) for row in rows],
+            "Speed-up vs fastest dense": [speedup_text(row, OVER_FASTEST) for row in rows],
+            "Fastest dense": frame["fastest_runtime"].map(RUNTIMES.titles).fillna(""),
         }
     )
 

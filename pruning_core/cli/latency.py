@@ -29,7 +29,13 @@ from pruning_core.results import sparse_speedup
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence
-from pruning_core.results.latency import latency_notes, model_names, speedup_text
+from pruning_core.results.latency import (
+    OVER_FASTEST,
+    ROLE_SUFFIXES,
+    latency_notes,
+    model_names,
+    speedup_text,
+)
 from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -127,11 +133,12 @@ def _table(frame: pd.DataFrame) -> Table:
         "p90 (ms)",
         "images/s",
         "speed-up",
+        "vs fastest dense",
         caption="Speed-up over the dense model in the same runtime, with its 95 % interval",
     )
     for row in frame.to_dict("records"):
         table.add_row(
-            row["model"] + " (control)" * (row["role"] == "control"),
+            row["model"] + ROLE_SUFFIXES.get(row["role"], ""),
             row["runtime_title"],
             str(row["batch_size"]),
             str(row["threads"]),
@@ -139,5 +146,6 @@ def _table(frame: pd.DataFrame) -> Table:
             f"{row['p90_ms']:.3g}",
             f"{row['images_per_second']:,.1f}",
             speedup_text(row),
+            speedup_text(row, OVER_FASTEST),
         )
     return table

@@ -188,6 +188,7 @@ class BundleResult:
 class LatencySettings:
     """`runs` are pairs of a model's key and a runtime, the dense model first.
 
+    `references` are runtimes of other backends in which the same rounds time the dense model.
     For each batch size and number of threads there are at most `rounds` rounds, and none begins
     after `seconds`. `images` and `seed` calibrate int8 files. `image_size` 0 is the trained one.
     """
@@ -201,6 +202,7 @@ class LatencySettings:
     images: int
     seed: int
     machine: str
+    references: list[str] | None = None
 
 
 @dataclass(frozen=True)

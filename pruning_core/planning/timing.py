@@ -17,6 +17,8 @@ from pruning_core.methods.runtimes import (
     SPARSE_KERNELS,
     Backend,
     backends,
+    dense_runtimes,
+    installed_kernels,
     missing_packages,
 )
 from pruning_core.planning.measurement_types import LatencySettings, SparseSpeedupSettings
@@ -88,8 +90,9 @@ def latency_stages(
     """The stages that measure the latency of finished models, interleaved: one for each backend.
 
     `models` are keys, the dense baseline's first. `skipped_notes` tells which runtimes are not
-    measured. A stage takes all cores. The machine's name is part of the key, because latencies
-    of machines differ. Raises `SpecError`.
+    measured. A stage with a sparse runtime also times the dense model in all dense runtimes that
+    are installed, so that it is compared with the fastest of them. A stage takes all cores. The
+    machine's name is part of the key, because latencies of machines differ. Raises `SpecError`.
     """
     check(len(models) > 0, "points", "give at least the dense model.")
     once("points", models)
@@ -101,6 +104,7 @@ def latency_stages(
         if backend.package in missing or not batches:
             continue
         runtimes = [name for name in names if RUNTIMES[name].backend == key]
+        sparse = any(RUNTIMES[name].sparse for name in runtimes)
         settings = LatencySettings(
             runs=[{"point": model, "runtime": name} for name in runtimes for model in models],
             batches=list(batches),
@@ -111,10 +115,17 @@ def latency_stages(
             images=RANGE_IMAGES,
             seed=SEED,
             machine=machine or platform.node(),
+            references=_references(runtimes) if sparse else None,
         )
         parent, cores = models[min(1, len(models) - 1)], max(usable_cores(), *conditions.threads)
         stages.append(Stage(LATENCY, parent, stored(settings), threads=cores))
     return stages
+
+
+def _references(runtimes: Sequence[str]) -> list[str]:
+    """The dense runtimes besides these that are installed here."""
+    others = [name for name in dense_runtimes() if name not in runtimes]
+    return [name for name in others if not missing_packages([name])]
 
 
 def _batches(backend: Backend, conditions: Conditions) -> tuple[int, ...]:
@@ -138,28 +149,30 @@ def sparse_speedup_stage(
     model: str,
     image_size: int = AS_TRAINED,
     sparsities: Iterable[float] = SPARSITIES,
-    kernels: Iterable[str] = tuple(SPARSE_KERNELS),
+    kernels: Iterable[str] | None = None,
     rounds: int = 40,
     seconds: float = 3.0,
     machine: str = "",
 ) -> Stage:
     """The stage that measures sparse and dense kernels on a model's 1x1 and linear layers.
 
-    One image, one thread, random masks. `image_size` 0 is the trained resolution; `rounds` and
+    One image, one thread, random masks. `kernels` are all that are installed here, or these.
+    `image_size` 0 is the trained resolution; `rounds` and
     `seconds` are the limits for each shape of layer. Raises `SpecError`.
     """
-    sparsities, kernels = sorted(map(float, sparsities)), list(kernels)
+    sparsities = sorted(map(float, sparsities))
+    names = list(installed_kernels() if kernels is None else kernels)
     check(bool(sparsities), "sparsities", "give at least one sparsity.")
     check(all(0 < s < 1 for s in sparsities), "sparsities", "give sparsities above 0 and below 1.")
-    check(bool(kernels), "kernels", "give at least one kernel.")
-    for kernel in kernels:
+    check(bool(names), "kernels", "give at least one kernel.")
+    for kernel in names:
         one_of("kernels", kernel, tuple(SPARSE_KERNELS))
     _check_image_size(image_size)
     at_least("rounds", rounds, LEAST_ROUNDS)
     settings = SparseSpeedupSettings(
         image_size=image_size,
         sparsities=sparsities,
-        kernels=kernels,
+        kernels=names,
         rounds=rounds,
         seconds=float(seconds),
         seed=0,

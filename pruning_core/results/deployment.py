@@ -16,27 +16,32 @@ SAME_SIZE = 1.02
 
 
 def verdict(evidence: Evidence) -> str:
-    """One sentence each on size, speed, int8 and the fastest structured model."""
-    if not _size_measured(evidence) and evidence.timing is None:
+    """One sentence each on size, speed, sparse kernels, int8 and the fastest structured model."""
+    if not _size_measured(evidence) and evidence.timing is None and evidence.sparse is None:
         sentences = ["File size and speed not measured yet"]
     else:
-        sentences = [_size(evidence), _speed(evidence)]
+        sentences = [_size(evidence), _speed(evidence), *_sparse(evidence)]
     return _text([*sentences, *_int8(evidence), *_structured(evidence)])
 
 
 def speed_text(evidence: Evidence) -> str:
     """`verdict` without the size."""
-    return _text([_speed(evidence), *_int8(evidence), *_structured(evidence)])
+    sentences = [_speed(evidence), *_sparse(evidence), *_int8(evidence), *_structured(evidence)]
+    return _text(sentences)
 
 
 def speed_figure(evidence: Evidence) -> tuple[str, str]:
     """The speed-up for a card, and the line below it: runtime and interval, or what to do."""
-    if (timing := evidence.timing) is None:
+    timing = evidence.timing
+    if evidence.sparse and evidence.sparse.conclusion == FASTER:
+        timing = evidence.sparse
+    if timing is None:
         return "not measured yet", "Measure the latency below."
     conclusion = {FASTER: "", ALIKE: ", no faster", SLOWER: ", slower", NOISY: ", inconclusive"}
     if timing.conclusion == ALIKE and timing.ratio.low > 1:
         conclusion[ALIKE] = ", hardly faster"
-    text = f"{_title(timing)}, {_interval(timing)}{conclusion[timing.conclusion]}"
+    runtime = f"{_title(timing)}{f' vs {_reference(timing)}' if timing.reference else ''}"
+    text = f"{runtime}, {_interval(timing)}{conclusion[timing.conclusion]}"
     return f"{_number(timing.ratio.median)}x", text
 
 
@@ -71,6 +76,23 @@ def _speed(evidence: Evidence) -> str:
         return "Speed not measured yet"
     reason = ", which also multiplies zeros" if evidence.has_zeros else ""
     return f"Speed: {_compared(timing, f' in {_title(timing)}', reason)}"
+
+
+def _sparse(evidence: Evidence) -> list[str]:
+    """The sparse kernels against the fastest dense runtime, on the processor that was measured."""
+    timing = evidence.sparse
+    if timing is None or not evidence.has_zeros:
+        return []
+    dense = f" than the dense model in {_reference(timing)}, the fastest dense runtime"
+    if timing.conclusion == NOISY:
+        dense = f", against the dense model in {_reference(timing)}, the fastest dense runtime"
+    return [
+        f"{_title(timing)} with sparse kernels: {_compared(timing, dense)}, on {timing.processor}"
+    ]
+
+
+def _reference(timing: Timing) -> str:
+    return BACKENDS[RUNTIMES[timing.reference].backend].title
 
 
 def _int8(evidence: Evidence) -> list[str]:

@@ -27,6 +27,7 @@ PREFERRED = tuple(
     if runtime.priority
 )
 QUANTIZED = tuple(name for name, runtime in RUNTIMES.items() if runtime.quantized)
+SPARSE = tuple(name for name, runtime in RUNTIMES.items() if runtime.sparse)
 TOLERANCE = 0.01
 
 
@@ -43,12 +44,15 @@ class File:
 class Timing:
     """The speed-up over the dense model in a runtime.
 
-    `conclusion` is a key of `paired_timing.JUDGEMENTS`.
+    `conclusion` is a key of `paired_timing.JUDGEMENTS`. `reference` is the runtime of the dense
+    model, where that is another one. `processor` names the processor and its instruction set.
     """
 
     runtime: str
     ratio: Ratio
     conclusion: str
+    reference: str = ""
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Evidence:
     `dense_bytes` is the size of the dense model's plain file, `smallest` the smallest file
     within `tolerance` (a fraction) of the dense accuracy. Accuracies are those on the validation
     images, because they choose files and models. `timing` is that of the model, `int8`
-    that of its int8 file against the dense fp32 model. `has_zeros` says whether the model still
+    that of its int8 file against the dense fp32 model, `sparse` that of a runtime that skips zeros
+    against the dense model in the fastest dense runtime. `has_zeros` says whether the model still
     computes with its zeros. `accuracy_low` and `accuracy_high` are the model's 95 % interval.
     """
 
@@ -77,6 +82,7 @@ class Evidence:
     smallest: File | None = None
     timing: Timing | None = None
     int8: Timing | None = None
+    sparse: Timing | None = None
     structured: tuple[Structured, ...] = ()
     accuracy_low: float = math.nan
     accuracy_high: float = math.nan
@@ -102,7 +108,8 @@ def timing_of(
     """The timing of a model, by key, in the first of these runtimes that has one; else None.
 
     `frame` is that of `latency_frame`. For int8 give `runtimes=QUANTIZED`: the timing is then
-    against the dense fp32 model, if that was measured in the same rounds.
+    against the dense fp32 model, if that was measured in the same rounds. For `runtimes=SPARSE` it
+    is against the fastest dense runtime.
     """
     measured = frame[
         (frame["key"] == key)
@@ -111,7 +118,8 @@ def timing_of(
         & (frame["role"] != "control")
     ]
     for name in runtimes:
-        rows = measured[(measured["runtime"] == name) & measured[_speedup_column(name)].notna()]
+        column = f"speedup{_reference(name)}"
+        rows = measured[(measured["runtime"] == name) & measured[column].notna()]
         if RUNTIMES[name].quantized:
             rows = rows[rows["first_runtime"] != name]
         if not rows.empty:
@@ -119,15 +127,19 @@ def timing_of(
     return None
 
 
-def _speedup_column(runtime: str) -> str:
-    return "speedup_over_first" if RUNTIMES[runtime].quantized else "speedup"
+def _reference(runtime: str) -> str:
+    """The end of the columns that compare this runtime with the dense model that counts for it."""
+    if RUNTIMES[runtime].sparse:
+        return "_over_fastest"
+    return "_over_first" if RUNTIMES[runtime].quantized else ""
 
 
 def _timing(row: pd.Series, runtime: str) -> Timing:
-    column = _speedup_column(runtime)
-    median, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
-    conclusion = "conclusion_over_first" if RUNTIMES[runtime].quantized else "conclusion"
-    return Timing(runtime, Ratio(median, low, high, int(row["rounds"])), str(row[conclusion]))
+    over = _reference(runtime)
+    median, low, high = (float(row[f"speedup{over}{end}"]) for end in ("", "_low", "_high"))
+    reference = str(row["fastest_runtime"]) if RUNTIMES[runtime].sparse else ""
+    ratio, conclusion = Ratio(median, low, high, int(row["rounds"])), str(row[f"conclusion{over}"])
+    return Timing(runtime, ratio, conclusion, reference, str(row["processor"]))
 
 
 def evidence(
@@ -163,6 +175,7 @@ def evidence(
         smallest=smallest_file(files, baseline.validation_accuracy, tolerance),
         timing=timing_of(times, model.key, *conditions),
         int8=timing_of(times, model.key, *conditions, runtimes=QUANTIZED),
+        sparse=timing_of(times, model.key, *conditions, runtimes=SPARSE),
         structured=tuple(_structured(others, times, store, conditions)),
         accuracy_low=low,
         accuracy_high=high,

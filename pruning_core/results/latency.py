@@ -36,9 +36,18 @@ COLUMNS = {
     "first_ratio_high": "speedup_over_first_high",
     "first_judgement": "conclusion_over_first",
     "first_runtime": "first_runtime",
+    "fastest_ratio": "speedup_over_fastest",
+    "fastest_ratio_low": "speedup_over_fastest_low",
+    "fastest_ratio_high": "speedup_over_fastest_high",
+    "fastest_judgement": "conclusion_over_fastest",
+    "fastest_runtime": "fastest_runtime",
     "role": "role",
     "point": "key",
+    "processor": "processor",
 }
+# The end of the columns that compare with the dense model in the fastest dense runtime.
+OVER_FASTEST = "_over_fastest"
+ROLE_SUFFIXES = {"control": " (control)", "reference": " (reference)"}
 
 
 def latency_frame(
@@ -46,22 +55,29 @@ def latency_frame(
 ) -> pd.DataFrame:
     """The measured latencies: a row for each model, runtime, batch size and number of threads.
 
-    Columns: `model` (its name in `names`, by key), `runtime_title`, `conclusion_text` and the
-    values of `COLUMNS`. Times are milliseconds of one call with a batch of images. `speedup` is
-    that over the dense model in the same runtime, with its 95 % interval: the effect of pruning.
+    Columns: `model` (its name in `names`, by key), `runtime_title`, `conclusion_text`,
+    `conclusion_over_fastest_text` and the values of `COLUMNS`. Times are milliseconds of one call
+    with a batch of images. `speedup` is that over the dense model in the same runtime, with its
+    95 % interval: the effect of pruning.
     `speedup_over_first` is that over the dense model in `first_runtime`: the effect of pruning
     and of the file format together. Both are missing without a dense model to compare with.
-    `role` is dense, candidate or control; the control is the dense model timed against itself,
-    which shows the noise of this machine.
+    `speedup_over_fastest` is that of a sparse runtime over the dense model in `fastest_runtime`.
+    `role` is dense, candidate, control or reference; the control is the dense model timed against
+    itself, which shows the noise of this machine, a reference the dense model in another backend.
     """
-    rows = [row for result in _finished(stages, store) for row in result.rows]
+    rows = [
+        {**row, "processor": result.circumstances["processor"]}
+        for result in _finished(stages, store)
+        for row in result.rows
+    ]
     if not rows:
         return pd.DataFrame(columns=["model", "runtime_title", *COLUMNS.values()])
     frame = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
     models = frame["key"].map(lambda key: (names or {}).get(key, key[:12]))
     frame.insert(0, "model", models)
     frame.insert(1, "runtime_title", frame["runtime"].map(RUNTIMES.titles))
-    frame["conclusion_text"] = frame["conclusion"].map(JUDGEMENTS).fillna("")
+    for over in ("", OVER_FASTEST):
+        frame[f"conclusion{over}_text"] = frame[f"conclusion{over}"].map(JUDGEMENTS).fillna("")
     return frame
 
 
@@ -87,9 +103,13 @@ def model_names(job: Job, models: Sequence[PlannedModel]) -> dict[str, str]:
     return {model.key: named[model.key][0] for model in models}
 
 
-def speedup_text(row: Mapping[Hashable, Any]) -> str:
-    """The speed-up of a row with its 95 % interval and conclusion; empty for the dense model."""
-    if pd.isna(row["speedup"]):
+def speedup_text(row: Mapping[Hashable, Any], over: str = "") -> str:
+    """The speed-up of a row with its 95 % interval and conclusion; empty where it has none.
+
+    `over` is the end of the columns: "" for the dense model in the same runtime.
+    """
+    speedup, low, high = (row[f"speedup{over}{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(speedup):
         return ""
-    interval = f"{format_times(row['speedup_low'])} to {format_times(row['speedup_high'])}"
-    return f"{format_times(row['speedup'])}x ({interval}), {row['conclusion_text']}"
+    interval = f"{format_times(low)} to {format_times(high)}"
+    return f"{format_times(speedup)}x ({interval}), {row[f'conclusion{over}_text']}"

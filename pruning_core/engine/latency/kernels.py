@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
+from operator import matmul
 from typing import Any
 
 import scipy.sparse
@@ -28,35 +30,40 @@ class ProductShape:
     pixels: int
 
 
-def torch_mm(weight: Tensor, pixels: Tensor) -> Call:
+def torch_mm(weights: list[Tensor], pixels: Tensor) -> list[Call]:
     """The dense matrix product of PyTorch."""
-    return lambda: weight @ pixels
+    return [partial(torch.mm, weight, pixels) for weight in weights]
 
 
-def torch_conv(weight: Tensor, pixels: Tensor) -> Call:
+def torch_conv(weights: list[Tensor], pixels: Tensor) -> list[Call]:
     """PyTorch's 1x1 convolution of an image that is one pixel high, channels last."""
     images = pixels[None, :, None, :].contiguous(memory_format=torch.channels_last)
-    kernel = weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
-    return lambda: functional.conv2d(images, kernel)
+    kernels = (weight[:, :, None, None] for weight in weights)
+    return [
+        partial(functional.conv2d, images, kernel.contiguous(memory_format=torch.channels_last))
+        for kernel in kernels
+    ]
 
 
-def torch_csr(weight: Tensor, pixels: Tensor) -> Call:
+def torch_csr(weights: list[Tensor], pixels: Tensor) -> list[Call]:
     """The product of PyTorch with the weight in compressed sparse rows.
 
     Indices are 32-bit: PyTorch's library on x86 copies 64-bit indices in each call.
     """
+    calls: list[Call] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sparse = weight.to_sparse_csr()
-        rows, columns = sparse.crow_indices().int(), sparse.col_indices().int()
-        matrix = torch.sparse_csr_tensor(rows, columns, sparse.values(), sparse.shape)
-    return lambda: matrix @ pixels
+        for sparse in (weight.to_sparse_csr() for weight in weights):
+            rows, columns = sparse.crow_indices().int(), sparse.col_indices().int()
+            matrix = torch.sparse_csr_tensor(rows, columns, sparse.values(), sparse.shape)
+            calls.append(partial(torch.matmul, matrix, pixels))
+    return calls
 
 
-def scipy_csr(weight: Tensor, pixels: Tensor) -> Call:
+def scipy_csr(weights: list[Tensor], pixels: Tensor) -> list[Call]:
     """The product of SciPy with the weight in compressed sparse rows."""
-    matrix, dense = scipy.sparse.csr_array(weight.numpy()), pixels.numpy()
-    return lambda: matrix @ dense
+    matrices = (scipy.sparse.csr_array(weight.numpy()) for weight in weights)
+    return [partial(matmul, matrix, pixels.numpy()) for matrix in matrices]
 
 
 @torch.no_grad()
@@ -85,9 +92,16 @@ def _is_product(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def randomly_pruned(weight: Tensor, sparsity: float, generator: torch.Generator) -> Tensor:
-    """A copy of the weight (R, C) with this share of its values set to 0, at random positions."""
-    order = torch.randperm(weight.numel(), generator=generator)
-    pruned = weight.clone()
-    pruned.view(-1)[order[: round(sparsity * weight.numel())]] = 0.0
-    return pruned
+def randomly_pruned(
+    weight: Tensor, sparsity: float, generator: torch.Generator, block: int = 1
+) -> Tensor:
+    """A copy of the weight (R, C) with this share of its blocks set to 0, at random positions.
+
+    A block is `block` consecutive rows of one column; the last block of a column may be smaller.
+    """
+    blocks = -(-len(weight) // block) * weight.shape[1]
+    order = torch.randperm(blocks, generator=generator)
+    kept = torch.ones(blocks)
+    kept[order[: round(sparsity * blocks)]] = 0.0
+    mask = kept.reshape(-1, weight.shape[1]).repeat_interleave(block, 0)
+    return weight * mask[: len(weight)]

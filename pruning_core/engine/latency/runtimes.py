@@ -84,6 +84,16 @@ def executorch() -> Opener:
     return Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads)
 
 
+def mnn() -> Opener:
+    """MNN with a file of dense weights."""
+    return Opener(file_opener("mnn"), Tensor.contiguous)
+
+
+def mnn_sparse() -> Opener:
+    """MNN with a file of sparse weights."""
+    return Opener(file_opener("mnn_sparse"), Tensor.contiguous)
+
+
 def with_threads(source: FinishedModel, threads: int) -> FinishedModel:
     """The same model, to be opened with this number of threads."""
     return replace(source, threads=threads)

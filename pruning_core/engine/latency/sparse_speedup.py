@@ -25,7 +25,7 @@ from pruning_core.engine.latency.kernels import ProductShape, product_shapes, ra
 from pruning_core.engine.latency.stage import machine_facts
 from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
-from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
+from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS, dense_kernels
 from pruning_core.planning.measurement_types import SparseSpeedupResult, SparseSpeedupSettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.results.sparse_speedup import ALL_LAYERS
@@ -43,6 +43,7 @@ def sparse_speedup(context: Context[SparseSpeedupSettings]) -> SparseSpeedupResu
     check_machine(settings.machine)
     devices.prepare(THREADS)
     model = load_timed_model(context.store, context.row.parent, settings.image_size)
+    packages = [SPARSE_KERNELS[name].package for name in settings.kernels]
     layers = product_shapes(model.source.model, model.source.example[:1])
     if not layers:
         raise StageError("The network has no 1x1 convolution and no linear layer to time.")
@@ -59,7 +60,7 @@ def sparse_speedup(context: Context[SparseSpeedupSettings]) -> SparseSpeedupResu
     return SparseSpeedupResult(
         rows=[*total_rows(measured, counts), *rows],
         image_size=model.size,
-        circumstances=machine_facts("scipy"),
+        circumstances=machine_facts(*filter(None, packages)),
         seconds=time.perf_counter() - started,
     )
 
@@ -70,20 +71,28 @@ def _measure(shape: ProductShape, settings: SparseSpeedupSettings) -> KernelTime
     generator = torch.Generator().manual_seed(settings.seed)
     weight = torch.randn(shape.rows, shape.columns, generator=generator)
     pixels = torch.randn(shape.columns, shape.pixels, generator=generator)
-    calls: dict[tuple[str, float], Call] = {
-        (name, 0.0): DENSE_KERNELS.load(name)(weight, pixels) for name in DENSE_KERNELS
-    }
-    for sparsity in settings.sparsities:
-        pruned = randomly_pruned(weight, sparsity, generator)
-        for kernel in settings.kernels:
-            calls[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(pruned, pixels)
-            _check_product(calls[kernel, sparsity](), pruned @ pixels, kernel)
+    calls: dict[tuple[str, float], Call] = {}
+    for name in dense_kernels(settings.kernels):
+        (calls[name, 0.0],) = DENSE_KERNELS.load(name)([weight], pixels)
+    # Kernels with blocks of one size get the same masks.
+    masks: dict[int, list[torch.Tensor]] = {}
+    for name in settings.kernels:
+        block = SPARSE_KERNELS[name].block
+        if block not in masks:
+            masks[block] = [
+                randomly_pruned(weight, sparsity, generator, block)
+                for sparsity in settings.sparsities
+            ]
+        products = SPARSE_KERNELS.load(name)(masks[block], pixels)
+        for sparsity, pruned, call in zip(settings.sparsities, masks[block], products, strict=True):
+            calls[name, sparsity] = call
+            _check_product(call(), pruned @ pixels, name)
     return interleaved_times(calls, Budget(settings.rounds, settings.seconds))
 
 
 def _check_product(product: Any, expected: torch.Tensor, kernel: str) -> None:
     """Raise `StageError` for a kernel that computes a wrong product."""
-    error = float((torch.as_tensor(product) - expected).abs().max())
+    error = float((torch.as_tensor(product).reshape(expected.shape) - expected).abs().max())
     if not error <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise StageError(
             f"{SPARSE_KERNELS[kernel].title} computes wrong products on this machine: the error is "

@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pruning_core.common.formatting import format_count, format_percent
-from pruning_core.common.machine import LOWEST_CORE_SHARE, processor_name
+from pruning_core.common.machine import LOWEST_CORE_SHARE
 from pruning_core.common.paired_timing import (
     Ratio,
     Times,
@@ -40,7 +41,7 @@ from pruning_core.engine.latency.timed_models import (
 )
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend
+from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend, dense_runtimes
 from pruning_core.planning.measurement_types import LatencyResult, LatencySettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
@@ -84,6 +85,7 @@ def latency(context: Context[LatencySettings]) -> LatencyResult:
     check_machine(settings.machine)
     candidates = [Candidate(run["point"], run["runtime"]) for run in settings.runs]
     backend = _backend(candidates)
+    candidates += [Candidate(candidates[0].point, name) for name in settings.references or ()]
     if find_spec(backend.package) is None:
         raise StageError(f"{backend.title} needs its package: pip install {backend.package}.")
     keys = dict.fromkeys(candidate.point for candidate in candidates)
@@ -110,7 +112,7 @@ def latency(context: Context[LatencySettings]) -> LatencyResult:
 
 
 def _backend(candidates: list[Candidate]) -> Backend:
-    """The backend of the runtimes, which all have the same one."""
+    """The backend of the runtimes; references may have others."""
     return BACKENDS[RUNTIMES[candidates[0].runtime].backend]
 
 
@@ -140,9 +142,16 @@ def _groups(
     for threads in settings.threads:
         runs = _opened(candidates, models, files, threads)
         for batch in settings.batches:
+            fitting = {candidate: run for candidate, run in runs.items() if _fits(candidate, batch)}
             message = f"{title}, batch size {batch}, {format_count(threads, 'thread')}"
-            yield _timed(runs, models, batch, threads, budget, partial(say, message, done))
+            yield _timed(fitting, models, batch, threads, budget, partial(say, message, done))
             done += 1
+
+
+def _fits(candidate: Candidate, batch: int) -> bool:
+    """Whether the runtime can run batches of this size."""
+    largest = BACKENDS[RUNTIMES[candidate.runtime].backend].max_batch
+    return not largest or batch <= largest
 
 
 def _opened(
@@ -154,7 +163,8 @@ def _opened(
     """
     devices.prepare(threads)
     dense = candidates[0]
-    opener_of(dense.runtime).use_threads(threads)
+    for runtime in dict.fromkeys(candidate.runtime for candidate in candidates):
+        opener_of(runtime).use_threads(threads)
     control = Candidate(dense.point, dense.runtime, control=True)
     runs = {}
     for candidate in [*candidates, control]:
@@ -198,13 +208,16 @@ def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, 
     """A row for each model of a group: its latency, and its speed-up over the dense model.
 
     `ratio` is the speed-up over the dense model in the same runtime, `first_ratio` over the first
-    model of the group, the dense model in the first runtime.
+    model of the group, the dense model in the first runtime. `fastest_ratio` is that of a sparse
+    runtime over the dense model in `fastest_runtime`, the dense runtime with the lowest median.
     """
     first = next(iter(group.times))
     control = next((candidate for candidate in group.times if candidate.control), None)
     width = control_width(_ratio(group, first, control) if control else None)
+    fastest = _fastest_dense(group)
     rows = []
     for candidate, times in group.times.items():
+        sparse = RUNTIMES[candidate.runtime].sparse
         dense = first if candidate.control else Candidate(first.point, candidate.runtime)
         rows.append(
             {
@@ -218,6 +231,10 @@ def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, 
                 **_comparison("", _ratio(group, dense, candidate), width),
                 **_comparison("first_", _ratio(group, first, candidate), width),
                 "first_runtime": first.runtime,
+                **_comparison(
+                    "fastest_", _ratio(group, fastest if sparse else None, candidate), width
+                ),
+                "fastest_runtime": fastest.runtime if sparse and fastest else None,
                 "core_share": group.core_share,
             }
         )
@@ -227,11 +244,22 @@ def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, 
 def _role(candidate: Candidate, first: Candidate) -> str:
     if candidate.control:
         return "control"
+    if RUNTIMES[candidate.runtime].backend != RUNTIMES[first.runtime].backend:
+        return "reference"
     return "dense" if candidate.point == first.point else "candidate"
 
 
-def _ratio(group: Group, reference: Candidate, candidate: Candidate) -> Ratio | None:
-    if reference == candidate or reference not in group.times:
+def _fastest_dense(group: Group) -> Candidate | None:
+    """The dense model in the dense runtime with the lowest median; None where none was timed."""
+    first = next(iter(group.times))
+    names = dense_runtimes()
+    runs = (c for c in group.times if c.point == first.point and not c.control)
+    dense = [c for c in runs if c.runtime in names]
+    return min(dense, key=lambda c: float(np.median(group.times[c])), default=None)
+
+
+def _ratio(group: Group, reference: Candidate | None, candidate: Candidate) -> Ratio | None:
+    if reference is None or reference == candidate or reference not in group.times:
         return None
     return paired_ratio(group.times[reference], group.times[candidate])
 
@@ -268,7 +296,7 @@ def machine_facts(*packages: str) -> dict[str, Any]:
     names = dict.fromkeys(("torch", *packages))
     return {
         "machine": platform.node(),
-        "processor": processor_name(),
+        "processor": devices.processor("cpu"),
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in names},
         "seconds_since_1970": int(time.time()),

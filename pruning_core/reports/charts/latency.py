@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_count
+from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.reports.charts.style import (
     GREY,
     LOGARITHMIC,
@@ -20,6 +21,7 @@ from pruning_core.reports.charts.style import (
     interval_bars,
     layout,
 )
+from pruning_core.results.latency import OVER_FASTEST
 
 ROW_HEIGHT, FRAME_HEIGHT = 26, 132
 MAX_LINEAR_RATIO = 3.0  # values that differ by a larger factor get a logarithmic axis
@@ -42,11 +44,13 @@ def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.F
 def speedup_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
     """Speed-up over the dense model in the same runtime, with 95 % confidence intervals.
 
-    The grey row is an A/A control, the dense model compared with itself: it shows the noise of
-    the machine.
+    A sparse runtime has a second row for each model, over the dense model in the fastest dense
+    runtime. The grey row is an A/A control, the dense model compared with itself: it shows the
+    noise of the machine.
     """
     selected = _selected(frame, batch, threads, ("candidate", "control"))
-    rows = _with_heights(selected[selected[SPEEDUP[0]].notna()])
+    fastest = _over_fastest(selected)
+    rows = _with_heights(pd.concat([selected[selected[SPEEDUP[0]].notna()], fastest]))
     conditions = f"same runtime; {_conditions(batch, threads)}"
     titles = ("Speed-up over dense", conditions, "Speed-up over dense (95 % CI)")
     figure = _dot_chart(frame, rows, SPEEDUP, titles)
@@ -63,6 +67,18 @@ def _selected(
     rows = frame[conditions & frame["role"].isin(roles)].copy()
     control = rows["role"] == "control"
     rows.loc[control, "model"] = rows.loc[control, "model"] + " (A/A control)"
+    return rows
+
+
+def _over_fastest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of sparse runtimes, with the speed-up over the fastest dense runtime."""
+    rows = rows[rows[f"speedup{OVER_FASTEST}"].notna()].copy()
+    if rows.empty:
+        return rows
+    rows["runtime_title"] += " vs dense in " + rows["fastest_runtime"].map(RUNTIMES.titles)
+    rows["conclusion_text"] = rows[f"conclusion{OVER_FASTEST}_text"]
+    for end in ("", "_low", "_high"):
+        rows[f"speedup{end}"] = rows[f"speedup{OVER_FASTEST}{end}"]
     return rows
 
 

@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 MANIFEST_FILE, STAGES_FILE = "manifest.json", "stages.json"
 VERSIONED_PACKAGES = (
     *("torch", "torchvision", "numpy", "safetensors", "torch-pruning"),
-    *("onnx", "onnxscript", "onnxruntime", "executorch"),
+    *("onnx", "onnxscript", "onnxruntime", "executorch", "MNN"),
 )
 # A fixed date, so that packing again gives the same bytes.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)

@@ -440,6 +440,23 @@ def open_executorch(path: Path, manifest: Manifest) -> Run:
     return run
 
 
+def open_mnn(path: Path, manifest: Manifest) -> Run:
+    """Run an MNN file in float32."""
+    import MNN
+
+    settings = {"backend": "CPU", "precision": "high"}
+    runtime = MNN.nn.create_runtime_manager((settings,))
+    names = ["images"], ["scores"]
+    network = MNN.nn.load_module_from_file(str(path), *names, runtime_manager=runtime)
+
+    def run(images: np.ndarray) -> Any:
+        pixels = MNN.expr.const(images, list(images.shape), MNN.expr.NCHW)
+        (scores,) = network.onForward([pixels])
+        return np.array(MNN.expr.convert(scores, MNN.expr.NCHW).read()).reshape(len(images), -1)
+
+    return run
+
+
 def open_weights(path: Path, manifest: Manifest) -> Run:
     """Load a file of weights into torchvision's network."""
     import torch
@@ -480,7 +497,7 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
 
 OPENERS: dict[str, Callable[[Path, Manifest], Run]] = {
     opener.__name__: opener
-    for opener in (open_onnx, open_torch_export, open_executorch, open_weights)
+    for opener in (open_onnx, open_torch_export, open_executorch, open_mnn, open_weights)
 }
 
 
