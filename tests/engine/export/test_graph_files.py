@@ -79,7 +79,7 @@ def source(name: str) -> FinishedModel:
     )
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch_export", "executorch"])
+@pytest.mark.parametrize("kind", ["onnx", "torch_export", "executorch", "mnn", "mnn_sparse"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_file_of_each_network_gives_the_same_scores(
     name: str, kind: str, tmp_path: Path
@@ -90,9 +90,7 @@ def test_the_file_of_each_network_gives_the_same_scores(
     writer(kind).write(finished, path)
     run = writer(kind).open(finished, path)
     for count in (1, 5):
-        with torch.no_grad():
-            expected = finished.model(images(count))
-        torch.testing.assert_close(run(images(count)), expected, rtol=1e-3, atol=1e-3)
+        largest_difference(finished.model, run, images(count), exact=True)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

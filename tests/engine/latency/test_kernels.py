@@ -10,11 +10,18 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
+from pruning_core.engine.export.mnn_files import BLOCK
 from pruning_core.engine.latency.kernels import ProductShape, product_shapes, randomly_pruned
 from pruning_core.engine.latency.sparse_speedup import fastest_dense, total_rows
 from pruning_core.engine.models.build import make
-from pruning_core.methods.registry import Method, Registry
-from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
+from pruning_core.methods.registry import Registry
+from pruning_core.methods.runtimes import (
+    DENSE_KERNELS,
+    SPARSE_KERNELS,
+    Kernel,
+    dense_kernels,
+    installed_kernels,
+)
 from pruning_core.planning.plan import plan
 from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, sparse_speedup_frame
@@ -41,22 +48,35 @@ KERNELS = [(kernels, name) for kernels in (DENSE_KERNELS, SPARSE_KERNELS) for na
 @pytest.mark.parametrize(("kernels", "name"), KERNELS)
 @pytest.mark.parametrize("pixels", [1, 6])
 def test_all_kernels_give_the_same_product(
-    kernels: Registry[Method], name: str, pixels: int
+    kernels: Registry[Kernel], name: str, pixels: int
 ) -> None:
     weight, right = (
         randomly_pruned(random(5, 8), 0.5, torch.Generator().manual_seed(0)),
         random(8, pixels),
     )
-    product = torch.as_tensor(kernels.load(name)(weight, right)()).reshape(5, pixels)
-    torch.testing.assert_close(product, weight @ right)
+    if package := kernels[name].package:
+        pytest.importorskip(package)
+    for values in (weight, 2 * weight):
+        (call,) = kernels.load(name)([values], right)
+        torch.testing.assert_close(torch.as_tensor(call()).reshape(5, pixels), values @ right)
 
 
-def test_the_sparsity_is_exact() -> None:
+@pytest.mark.parametrize("block", [1, 4])
+def test_the_sparsity_is_exact(block: int) -> None:
     weight = random(10, 10)
-    pruned = randomly_pruned(weight, 0.9, torch.Generator().manual_seed(0))
-    assert torch.count_nonzero(pruned) == 10
+    pruned = randomly_pruned(weight, 0.9, torch.Generator().manual_seed(0), block)
     assert torch.equal(pruned[pruned != 0], weight[pruned != 0])
     assert torch.count_nonzero(weight) == 100
+    kept = torch.stack([rows.any(dim=0) for rows in (pruned != 0).split(block)])
+    assert kept.sum() == round(0.1 * kept.numel())
+    for rows, any_kept in zip((pruned != 0).split(block), kept, strict=True):
+        assert torch.equal(rows.all(dim=0), any_kept)
+
+
+def test_the_dense_kernels_are_those_of_the_same_packages() -> None:
+    assert dense_kernels(["torch_csr", "scipy_csr"]) == ("torch_mm", "torch_conv")
+    assert dense_kernels(["mnn_blocks"]) == ("torch_mm", "torch_conv", "mnn_conv")
+    assert SPARSE_KERNELS["mnn_blocks"].block == BLOCK
 
 
 def test_the_shapes_are_those_of_the_layers_at_that_size() -> None:
@@ -101,7 +121,7 @@ def test_the_layers_of_a_model_are_measured(tmp_path_factory: pytest.TempPathFac
     frame = sparse_speedup_frame(stage, store)
     layers = set(product_shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
     assert set(frame["layer"]) == {ALL_LAYERS, *layers}
-    assert len(frame) == (len(layers) + 1) * 2 * len(SPARSE_KERNELS)
+    assert len(frame) == (len(layers) + 1) * 2 * len(installed_kernels())
     assert (frame["speedup_low"] <= frame["speedup"]).all()
     assert (frame["speedup"] <= frame["speedup_high"]).all()
     same_shape = frame[frame["layer"] != ALL_LAYERS].groupby(
