@@ -265,8 +265,9 @@ LATENCY = (
     ),
     Term(
         "Role",
-        "The dense model, a candidate that is compared with it, or the control: the dense model "
-        "timed against itself, which shows the noise of this machine.",
+        "The dense model, a candidate that is compared with it, the control (the dense model "
+        "timed against itself, which shows the noise of this machine), or a reference (the dense "
+        "model in another library).",
         columns=("role",),
     ),
     Term("Batch size", "The number of images in one call.", columns=("batch_size",)),
@@ -310,10 +311,25 @@ LATENCY = (
         ),
     ),
     Term(
+        "Speed-up over the fastest dense runtime",
+        "The latency of the dense model in the fastest dense runtime divided by the latency of "
+        "this model in a sparse runtime, which skips zeros.",
+        RATIO,
+        (
+            "speedup_over_fastest",
+            "speedup_over_fastest_low",
+            "speedup_over_fastest_high",
+            "fastest_runtime",
+        ),
+    ),
+    Term(
         "Conclusion",
         "Faster, slower, no difference, or inconclusive on a noisy machine, by the 95 % CI of the "
         "speed-up.",
-        columns=("conclusion", "conclusion_text", "conclusion_over_first"),
+        columns=(
+            *("conclusion", "conclusion_text", "conclusion_over_first"),
+            *("conclusion_over_fastest", "conclusion_over_fastest_text"),
+        ),
     ),
     Term(
         "Break-even sparsity",

@@ -64,6 +64,7 @@ def test_machine_and_conditions_are_in_the_key_and_cores_are_not(
 
 def test_a_stage_takes_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "usable_cores", lambda: 8)
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: True)
     assert [stage.threads for stage in latency_stages([DENSE, PRUNED])] == [8] * len(BACKENDS)
 
 
@@ -80,11 +81,30 @@ def test_a_backend_is_measured_up_to_its_maximum_batch_size() -> None:
 def test_a_note_names_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"torch", "onnxruntime"}
     monkeypatch.setattr(runtimes, "find_spec", lambda name: name in installed or None)
-    assert missing_packages() == ["executorch"]
+    assert missing_packages() == ["executorch", "MNN"]
     assert len(latency_stages([DENSE])) == 2
     assert skipped_notes(RUNTIMES, Conditions()) == [
-        "ExecuTorch is not measured, because it is not installed: pip install executorch."
+        "ExecuTorch is not measured, because it is not installed: pip install executorch.",
+        "MNN is not measured, because it is not installed: pip install MNN.",
     ]
+
+
+def test_a_stage_with_a_sparse_runtime_has_the_installed_dense_runtimes_as_references(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = {"torch", "onnxruntime", "MNN"}
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: name in installed or None)
+    (both,) = latency_stages([DENSE, PRUNED], ("mnn", "mnn_sparse"))
+    assert both.settings["references"] == ["eager", "onnx"]
+    (alone,) = latency_stages([DENSE, PRUNED], ("mnn_sparse",))
+    assert alone.settings["references"] == ["eager", "onnx", "mnn"]
+    (dense,) = latency_stages([DENSE, PRUNED], ("mnn",))
+    assert "references" not in dense.settings
+
+
+def test_the_kernels_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: name == "scipy" or None)
+    assert sparse_speedup_stage(DENSE).settings["kernels"] == ["torch_csr", "scipy_csr"]
 
 
 @pytest.mark.parametrize(

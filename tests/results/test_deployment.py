@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
-from pruning_core.results.deployment import verdict
+from pruning_core.results.deployment import speed_figure, verdict
 from pruning_core.results.deployment_evidence import Evidence, File, Structured, Timing
 
 DENSE = 9_200_000
@@ -52,6 +53,29 @@ def test_smaller_but_no_faster_unless_channels_are_removed() -> None:
         "1.04). Structured model of similar accuracy (validation): 1.9x faster (95 % CI 1.85 to "
         "1.97)."
     )
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (FAST, "1.9x faster than the dense model in ONNX Runtime, the fastest dense runtime ("),
+        (SAME, "no faster than the dense model in ONNX Runtime, the fastest dense runtime ("),
+        (SLOW, "slower than the dense model in ONNX Runtime, the fastest dense runtime ("),
+        (UNSURE, "inconclusive, against the dense model in ONNX Runtime, the fastest dense runt"),
+    ],
+)
+def test_sparse_kernels_are_compared_with_the_fastest_dense_runtime(
+    measured: Timing, words: str
+) -> None:
+    sparse = replace(measured, runtime="mnn_sparse", reference="onnx", processor="EPYC (AVX512)")
+    text = verdict(evidence(sparse=sparse))
+    assert "Speed: no faster in ONNX Runtime, which also multiplies zeros" in text
+    assert f"MNN with sparse kernels: {words}" in text
+    assert text.endswith(", on EPYC (AVX512).")
+    assert "sparse kernels" not in verdict(evidence(sparse=sparse, has_zeros=False))
+    figure, line = speed_figure(evidence(sparse=sparse))
+    faster = measured is FAST
+    assert (figure, "MNN vs ONNX Runtime" in line) == ("1.9x" if faster else "1.01x", faster)
 
 
 def test_smaller_and_faster() -> None:

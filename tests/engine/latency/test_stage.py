@@ -21,7 +21,7 @@ from pruning_core.engine.latency.stage import (
 )
 from pruning_core.engine.latency.timed_models import check_image_size, load_timed_model, model_file
 from pruning_core.engine.models.build import make
-from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
+from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES, dense_runtimes
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
@@ -87,6 +87,27 @@ def test_executorch_takes_one_image(models: Models) -> None:
     frame = latency_frame(stages, store)
     assert frame["batch_size"].tolist() == [1, 1]
     assert frame["role"].tolist() == ["dense", "control"]
+
+
+def test_a_sparse_runtime_is_timed_beside_all_dense_runtimes(models: Models) -> None:
+    pytest.importorskip("MNN", reason="MNN, an extra, is not installed")
+    store, keys = models
+    stages = latency_stages(keys, ("mnn", "mnn_sparse"), replace(SHORT, batches=(1, 2)))
+    assert [row.status for row in run(store, stages)] == ["done"]
+    frame = latency_frame(stages, store)
+    references = frame[frame["role"] == "reference"]
+    assert {"eager", "onnx"} <= set(references["runtime"])
+    assert set(references["key"]) == {keys[0]}
+    sparse = frame[(frame["runtime"] == "mnn_sparse") & (frame["key"] == keys[1])]
+    assert sparse["batch_size"].tolist() == [1, 2]
+    for row in sparse.to_dict("records"):
+        dense = frame[(frame["key"] == keys[0]) & (frame["batch_size"] == row["batch_size"])]
+        dense = dense[dense["runtime"].isin(dense_runtimes()) & (dense["role"] != "control")]
+        assert row["fastest_runtime"] == dense.loc[dense["p50_ms"].idxmin(), "runtime"]
+        low, high = row["speedup_over_fastest_low"], row["speedup_over_fastest_high"]
+        assert low <= row["speedup_over_fastest"] <= high
+    assert frame.loc[frame["runtime"] != "mnn_sparse", "speedup_over_fastest"].isna().all()
+    assert str(torch.backends.cpu.get_cpu_capability()) in frame["processor"][0]
 
 
 def test_a_backend_has_one_control_for_each_number_of_threads(models: Models) -> None:

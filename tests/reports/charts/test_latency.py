@@ -8,7 +8,7 @@ import pytest
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.reports.charts.latency import latency_chart, speedup_chart
 from pruning_core.reports.charts.style import GREY
-from pruning_core.results.latency import latency_frame
+from pruning_core.results.latency import OVER_FASTEST, latency_frame, speedup_text
 from tests.helpers.latency import FixedResults, timed
 
 DENSE, PRUNED = "a" * 64, "b" * 64
@@ -54,6 +54,23 @@ def test_speedups_have_intervals_and_an_a_a_control(frame: pd.DataFrame) -> None
     assert chart.layout.shapes[0].x0 == 1
     assert chart.layout.xaxis.title.text == "Speed-up over dense (95 % CI)"
     assert [trace.name for trace in speedup_chart(frame, batch=32).data] == ["90 %"]
+
+
+def test_a_sparse_runtime_is_also_compared_with_the_fastest_dense_runtime() -> None:
+    rows = [
+        timed(DENSE, "dense", runtime="mnn"),
+        timed(PRUNED, "candidate", ratio=1.6, runtime="mnn_sparse", fastest=1.2),
+        timed(DENSE, "reference"),
+    ]
+    stages = latency_stages([DENSE, PRUNED], ("onnx",))
+    frame = latency_frame(stages, FixedResults(rows), {DENSE: "dense", PRUNED: "90 %"})
+    (dots,) = speedup_chart(frame).data
+    assert list(dots.x) == [1.6, 1.2]
+    titles = [text for text in speedup_chart(frame).layout.yaxis.ticktext if "<b>" in text]
+    assert titles == ["<b>MNN, sparse</b>", "<b>MNN, sparse vs dense in ONNX Runtime</b>"]
+    assert [trace.name for trace in latency_chart(frame).data] == ["dense", "90 %"]
+    text = speedup_text(frame.to_dict("records")[1], OVER_FASTEST)
+    assert text == "1.2x (1.08 to 1.44), faster"
 
 
 def test_a_model_has_one_style_in_both_charts(frame: pd.DataFrame) -> None:
