@@ -30,7 +30,6 @@ from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence
 from pruning_core.results.latency import (
-    OVER_FASTEST,
     ROLE_SUFFIXES,
     latency_notes,
     model_names,
@@ -133,7 +132,6 @@ def _table(frame: pd.DataFrame) -> Table:
         "p90 (ms)",
         "images/s",
         "speed-up",
-        "vs fastest dense",
         caption="Speed-up over the dense model in the same runtime, with its 95 % interval",
     )
     for row in frame.to_dict("records"):
@@ -146,6 +144,5 @@ def _table(frame: pd.DataFrame) -> Table:
             f"{row['p90_ms']:.3g}",
             f"{row['images_per_second']:,.1f}",
             speedup_text(row),
-            speedup_text(row, OVER_FASTEST),
         )
     return table
