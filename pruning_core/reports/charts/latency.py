@@ -50,7 +50,8 @@ def speedup_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.F
     """
     selected = _selected(frame, batch, threads, ("candidate", "control"))
     fastest = _over_fastest(selected)
-    rows = _with_heights(pd.concat([selected[selected[SPEEDUP[0]].notna()], fastest]))
+    compared = selected[selected[SPEEDUP[0]].notna()]
+    rows = _with_heights(pd.concat([compared, fastest], ignore_index=True))
     conditions = f"same runtime; {_conditions(batch, threads)}"
     titles = ("Speed-up over dense", conditions, "Speed-up over dense (95 % CI)")
     figure = _dot_chart(frame, rows, SPEEDUP, titles)

@@ -65,7 +65,7 @@ def test_a_sparse_runtime_is_also_compared_with_the_fastest_dense_runtime() -> N
     stages = latency_stages([DENSE, PRUNED], ("onnx",))
     frame = latency_frame(stages, FixedResults(rows), {DENSE: "dense", PRUNED: "90 %"})
     (dots,) = speedup_chart(frame).data
-    assert list(dots.x) == [1.6, 1.2]
+    assert list(zip(dots.x, dots.y, strict=True)) == [(1.6, 1), (1.2, 3)]
     titles = [text for text in speedup_chart(frame).layout.yaxis.ticktext if "<b>" in text]
     assert titles == ["<b>MNN, sparse</b>", "<b>MNN, sparse vs dense in ONNX Runtime</b>"]
     assert [trace.name for trace in latency_chart(frame).data] == ["dense", "90 %"]
