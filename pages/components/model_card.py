@@ -102,6 +102,6 @@ def _goal(check: GoalCheck, goal: Goal) -> CardFigure:
     excess = f"{check.excess_text[0].upper()}{check.excess_text[1:]}."
     return (
         "Goal",
-        "not met" if check.answer.startswith("no:") else "not shown",
+        "not met" if check.answer.startswith("no:") else "inconclusive",
         f"{limits} {excess}",
     )

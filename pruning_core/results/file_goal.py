@@ -86,7 +86,7 @@ class GoalCheck:
 
     @property
     def answer(self) -> str:
-        """The goal in a few words: "yes", "no: 0.2 MB too large", or "not shown" with the reason.
+        """The goal in words: "yes", "no: 0.2 MB too large", or "inconclusive" with the reason.
 
         A drop that was observed within the limit, with a bound above it, shows nothing.
         """
@@ -95,7 +95,7 @@ class GoalCheck:
         if self.meets:
             return "yes"
         unknown = not self.size_excess and self.goal.allows_drop(self.drop)
-        return f"{'not shown' if unknown else 'no'}: {self.excess_text}"
+        return f"{'inconclusive' if unknown else 'no'}: {self.excess_text}"
 
 
 def candidates(rows: Iterable[Row]) -> int:

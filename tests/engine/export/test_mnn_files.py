@@ -24,15 +24,15 @@ from pruning_core.storage.stage_context import StageError
 def network(sparsity: float, block: int) -> nn.Module:
     """Two convolutions and a linear layer with zeros in blocks of output channels."""
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 1), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    first, second, head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 1), nn.Linear(32, 10)
+    layers = [first, nn.ReLU(), second, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head]
     with torch.no_grad():
-        for layer in (model[0], model[2], model[6]):
+        for layer in (first, second, head):
             weight = layer.weight.flatten(1)
             kept = torch.rand(-(-len(weight) // block), weight.shape[1]) >= sparsity
             mask = kept.repeat_interleave(block, 0)[: len(weight)]
             layer.weight.mul_(mask.reshape(layer.weight.shape))
-    return model.eval()
+    return nn.Sequential(*layers).eval()
 
 
 def finished(model: nn.Module) -> FinishedModel:
