@@ -36,7 +36,7 @@ def draw_main(lab: Lab, spec: Spec, form: Form) -> None:
             form.draw_setting("data.path")
     with suppress(SpecError):  # the error is told at its field
         facts.show_data(lab, spec)
-    model_column, weights_column = st.columns(2)
+    model_column, weights_column = st.columns([2, 3])
     with model_column:
         form.draw_setting("model.name")
     with weights_column:
