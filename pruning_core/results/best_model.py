@@ -95,7 +95,7 @@ class BestModel:
         """The figures as one sentence."""
         parts = [
             name_in_sentence(self.strategy, self.target, self.iteration),
-            *([f"run {self.run}"] if self.several_runs else []),
+            *([f'run "{self.run}"'] if self.several_runs else []),
             f"{format_percent(self.sparsity)} sparsity",
             f"{format_bytes(self.sparse_bytes)} ({format_times(self.ratio)}x)",
             f"test accuracy {format_percent(self.accuracy)}",
@@ -222,7 +222,7 @@ def chance_warnings_of(rows: list[Row], run_ids: set[str]) -> list[str]:
 
 
 def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
-    names = [f"run {row['run']}"] * runs + [f"seed {row['seed']}"] * seeds
+    names = [f'run "{row["run"]}"'] * runs + [f"seed {row['seed']}"] * seeds
     of = f" of {', '.join(names)}" if names else ""
     low, high = map(format_percent, validation_interval(row))
     return (

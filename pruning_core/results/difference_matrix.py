@@ -147,11 +147,10 @@ class Matrix:
             pairing = "over the seeds where there are several, else over the test images"
         holm_text = ""
         if self.pairs:
-            families = [
-                f"{format_count(number, 'test')} over {noun}"
-                for number, noun in ((self.image_tests, "images"), (self.seed_tests, "seeds"))
-                if number
-            ]
+            # A cell shows the test over the seeds where there is one; the others are in a table.
+            shown = {"images": self.image_tests if self.pairs > self.seed_tests else 0}
+            shown["seeds"] = self.seed_tests
+            families = [f"{format_count(n, 'test')} over {on}" for on, n in shown.items() if n]
             holm_text = (
                 f" p is given for {format_count(self.pairs, 'pair')} (\u2022), corrected with "
                 f"Holm's method over {' and '.join(families)}."

@@ -361,7 +361,7 @@ def _mean(rows: Sequence[Row], column: str) -> float:
 
 
 def _start(text: str, run: str, several: bool) -> str:
-    return f"Run {run}, {text}" if several else text[0].upper() + text[1:]
+    return f'Run "{run}": {text}' if several else text[0].upper() + text[1:]
 
 
 def control_notes(frame: pd.DataFrame) -> list[str]:

@@ -62,8 +62,8 @@ def runs_by_stage(rows: Iterable[Row]) -> dict[str, dict[str, str]]:
 
 
 def run_text(model: Model) -> str:
-    """The run of a pooled model, or the runs: "run A", "runs A and B"."""
-    names = list(dict.fromkeys(str(row["run"]) for row in model))
+    """The run of a pooled model, or the runs: 'run "A"', 'runs "A" and "B"'."""
+    names = list(dict.fromkeys(f'"{row["run"]}"' for row in model))
     return f"{'run' if len(names) == 1 else 'runs'} {join_words(names)}"
 
 

@@ -254,7 +254,7 @@ def _place(frame: pd.DataFrame, part: pd.DataFrame) -> str:
     places = []
     for run_id, rows in part.groupby("run_id", sort=False):
         run = frame[frame["run_id"] == run_id]
-        names = [f"run {rows['run'].iloc[0]}"] if frame["run_id"].nunique() > 1 else []
+        names = [f'run "{rows["run"].iloc[0]}"'] if frame["run_id"].nunique() > 1 else []
         places.append(", ".join([*names, *_within_run(run, rows)]))
     return "; ".join(places)
 

@@ -176,7 +176,7 @@ def test_the_notes_come_after_the_verdict_and_name_their_run_and_model(cache: Ca
 
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others", skipped))
     (box,) = [box for box in test.expander if "note" in box.label]
-    assert "Run Others, one-shot at 90 %: 2 steps were skipped." in box.markdown[0].value
+    assert 'Run "Others", one-shot at 90 %: 2 steps were skipped.' in box.markdown[0].value
 
 
 def test_the_reference_and_the_tested_sparsity_are_in_the_address(cache: Cache) -> None:
@@ -265,15 +265,15 @@ def test_a_note_names_what_it_belongs_to() -> None:
 
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
-    assert model_notes(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html_report(points, {})
+    assert model_notes(points) == ['Run "other": Head replaced.']
+    assert "<li>Run &quot;other&quot;: Head replaced.</li>" in html_report(points, {})
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
         [*comparison()[:-1], noted("one_shot_equal_budget", 0.9)],
         [noted("baseline", 0.0, run="other", run_id="run-2")],
     )
-    said = "Run run, one-shot, equal budget at 90 %; run other: 2 steps were skipped."
+    said = 'Run "run", one-shot, equal budget at 90 %; run "other": 2 steps were skipped.'
     assert model_notes(both) == [said]
 
 

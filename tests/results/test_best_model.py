@@ -250,7 +250,7 @@ def test_one_doubtful_seed_or_run_is_named() -> None:
     (answer,) = answers(frame(comparison(chance=0.1), doubtful(run="b", run_id="run-2")))
     assert answer.best is not None
     assert answer.best.run == "run"
-    assert answer.warnings[0].startswith("The baseline of run b is no better than chance")
+    assert answer.warnings[0].startswith('The baseline of run "b" is no better than chance')
 
 
 def test_each_set_of_test_images_has_its_answer() -> None:
@@ -278,7 +278,7 @@ def test_of_several_runs_on_the_same_images_the_answer_names_its_run() -> None:
     assert answer.place == ""
     assert answer.best is not None
     assert (answer.best.several_runs, answer.best.run) == (True, "run")
-    assert ": iterative, run run, 74.9 % sparsity, " in answer.text
+    assert ': iterative, run "run", 74.9 % sparsity, ' in answer.text
 
 
 def simulated(random: np.random.Generator, drops: list[float], images: int) -> pd.DataFrame:

@@ -85,10 +85,10 @@ def test_several_seeds_are_compared_over_the_seeds() -> None:
     ]
     finding = better(frame(rows))
     assert finding.text.startswith(
-        "At 90 % target sparsity, run run-2 is better than run run-1 with one-shot (equal budget): "
-        "90.7 vs 85.8 %, "
+        'At 90 % target sparsity, run "run-2" is better than run "run-1" with one-shot (equal '
+        "budget): 90.7 vs 85.8 %, "
     )
-    assert finding.text.endswith("; run run-2 is also better with iterative and one-shot.")
+    assert finding.text.endswith('; run "run-2" is also better with iterative and one-shot.')
     differences = [19 / 400, 19 / 400, 21 / 400]
     test = paired_t(differences, 1 / 400)
     assert test
@@ -146,11 +146,11 @@ def test_runs_of_equal_settings_say_what_one_run_with_their_seeds_says(
 def test_runs_that_share_stages_are_one_run_against_a_third() -> None:
     method, other = three_seeds((9, 7, 11)), three_seeds(run="b", run_id="run-b")
     finding = better(frame(in_run(method, "a", 0), other, in_run(method, "c", 0, 1, 2)))
-    assert "run c and run b with one-shot (equal budget): 90.2 vs 88 %" in finding.text
+    assert 'run "c" and run "b" with one-shot (equal budget): 90.2 vs 88 %' in finding.text
     assert "paired t over 3 seeds" in finding.text
     assert "Holm over 3 pairs" in finding.text
     parts = [in_run(method, "a", 0, 1), in_run(method, "c", 1, 2)]
-    assert "between runs a and c and run b with" in better(frame(*parts, other)).text
+    assert 'between runs "a" and "c" and run "b" with' in better(frame(*parts, other)).text
 
 
 def test_the_numbers_of_a_pair_are_those_of_its_equal_seeds() -> None:
@@ -172,7 +172,7 @@ def test_runs_that_share_a_strategy_are_compared_with_the_other_one() -> None:
             row |= {"key": "longer", "correct": packed(310), "accuracy": 310 / 400}
     finding = better(frame(first, second))
     assert finding.text.startswith(
-        "At 90 % target sparsity, run b is better than run run with one-shot: 77.5 vs 70 %, "
+        'At 90 % target sparsity, run "b" is better than run "run" with one-shot: 77.5 vs 70 %, '
     )
     assert "Holm over 1 pair:" in finding.text
     assert finding.note == BETWEEN_RUNS
@@ -184,13 +184,15 @@ def test_runs_that_share_only_the_baseline_are_compared() -> None:
         for row in comparison(luck=-9, run="b", run_id="run-b")
     ]
     text = better(frame(comparison(), other)).text
-    assert "run run is better than run b with one-shot (equal budget)" in text
+    assert 'run "run" is better than run "b" with one-shot (equal budget)' in text
 
 
 def test_runs_without_a_common_seed_say_so_and_what_is_true_of_each() -> None:
     rows = [*comparison(0), *comparison(5, -9, run="b", run_id="run-b")]
     first, *_, last = findings(frame(rows))
-    assert "one-shot (equal budget) of run run is better than iterative of run run" in first.text
+    assert (
+        'one-shot (equal budget) of run "run" is better than iterative of run "run"' in first.text
+    )
     assert "cannot be compared" not in first.text
     assert first.note == ""
     assert last.text == "Runs without a seed in common are not compared: run | b."

@@ -22,10 +22,10 @@ def models(*runs: tuple[int, ...]) -> list[list[dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("runs", "text", "of_each"),
     [
-        (((0,), (0, 1, 2)), "run B", ["B"]),
-        (((0, 1), (0, 1)), "run A", ["A"]),
-        (((0, 1), (1, 2)), "runs A and B", ["A", "B"]),
-        (((0, 1), (2, 3), (1, 2)), "runs A and B", ["A", "B", "C"]),
+        (((0,), (0, 1, 2)), 'run "B"', ["B"]),
+        (((0, 1), (0, 1)), 'run "A"', ["A"]),
+        (((0, 1), (1, 2)), 'runs "A" and "B"', ["A", "B"]),
+        (((0, 1), (2, 3), (1, 2)), 'runs "A" and "B"', ["A", "B", "C"]),
     ],
 )
 def test_models_that_share_a_stage_are_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -24,18 +25,18 @@ def test_models_of_one_machine_need_no_note(unknown: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("machine", "named"),
     [
-        (INTEL, "Xeon (AVX2), PyTorch 2.9.0 (run other)"),
-        ({"torch": "2.6.0"}, "Chip 9000 (AVX2), PyTorch 2.6.0 (run other)"),
-        ({"processor": "", "torch": "2.6.0"}, "not recorded, PyTorch 2.6.0 (run other)"),
+        (INTEL, 'Xeon (AVX2), PyTorch 2.9.0 (run "other")'),
+        ({"torch": "2.6.0"}, 'Chip 9000 (AVX2), PyTorch 2.6.0 (run "other")'),
+        ({"processor": "", "torch": "2.6.0"}, 'not recorded, PyTorch 2.6.0 (run "other")'),
     ],
 )
 def test_runs_of_different_machines_are_told(machine: dict[str, Any], named: str) -> None:
     results = frame(comparison(), comparison(**OTHER, **machine))
     (note,) = model_notes(results)
-    assert "Chip 9000 (AVX2), PyTorch 2.9.0 (run run)" in note
+    assert 'Chip 9000 (AVX2), PyTorch 2.9.0 (run "run")' in note
     assert named in note
     assert "can come from the machine" in note
-    assert note in html_report(results, {})
+    assert html.escape(note) in html_report(results, {})
 
 
 def test_models_within_a_run_are_named() -> None:
