@@ -126,7 +126,7 @@ def draw_custom_sparsity(
     header_with_guide("Custom per-layer sparsity", "sensitivity", "allocate-from-sensitivity")
     layers = prunable(known_layers(spec, lab.store), spec.pruning.layers, spec.pruning.exclude)
     pruning = to_dict(spec.pruning)
-    sizes = {layer.name: units(layer.shape, pruning) for layer in layers}
+    sizes = {layer.name: units(layer.shape, pruning, layer.groups) for layer in layers}
     if not sizes:
         st.caption("The layers of this model are not known yet. Inspect the model on Tune.")
         return

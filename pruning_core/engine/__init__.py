@@ -8,7 +8,8 @@ Shapes in docstrings use these letters:
     H, W   height and width of a feature map
     O, I   outputs of a layer, and inputs of one group of it
     K, L   height and width of a kernel; *K stands for both, or for nothing in a linear layer
-    U      pruning units of a layer: weights, kernels or filters; or channels of a dependency group
+    U      pruning units of a layer: weights, blocks, kernels, filters; or channels of a dependency
+           group
     P, Q   positions (pixels or tokens) of an input and of an output
 
 A weight is (O, I, *K), its mask and its scores have the same shape. Sets of weights, masks and

@@ -1,7 +1,8 @@
-"""Granularity: the pruning unit (a weight, a kernel, a filter), and N:M patterns.
+"""Granularity: the pruning unit (a weight, a block, a kernel, a filter), and N:M patterns.
 
 A weight has the shape (O, I, *K): outputs, inputs of one group, kernel, as in torch for linear
-layers and convolutions; attention's projections are linear.
+layers and convolutions; attention's projections are linear. A convolution has `groups` (1 for
+other layers), each with O / groups consecutive outputs.
 """
 
 from __future__ import annotations
@@ -21,13 +22,27 @@ class Granularity(Method):
     """A granularity of pruning.
 
     `axes` takes the settings of a `PruningSpec` and returns the axes of a weight along which
-    pruning units are counted; None means every axis. `units` is their plural noun. A granularity
-    with a `pattern` (n, m) prunes n of every m consecutive inputs instead.
+    pruning units are counted; None means every axis. `units` is their plural noun. With `block` n
+    a unit is n consecutive outputs at one position of all other axes. A granularity with a
+    `pattern` (n, m) prunes n of every m consecutive inputs instead.
     """
 
     axes: Axes = lambda pruning: None
     units: str = "weights"
+    block: int | None = None
     pattern: tuple[int, int] | None = None
+
+
+def _block(size: int) -> Granularity:
+    return Granularity(
+        f"block:{size}",
+        f"Block of {size} (output channels)",
+        f"The weights of {size} consecutive output channels at one input position.",
+        "Elsen et al. 2020",
+        "https://arxiv.org/abs/1911.09723",
+        units="blocks",
+        block=size,
+    )
 
 
 UNSTRUCTURED = "unstructured"
@@ -41,6 +56,7 @@ GRANULARITIES = Registry(
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
         ),
+        *map(_block, (2, 4, 8)),
         Granularity(
             "kernel",
             "Kernel",
@@ -78,6 +94,7 @@ GRANULARITIES = Registry(
         ),
     ),
 )
+UNIT_NOUNS = tuple(dict.fromkeys(granularity.units for granularity in GRANULARITIES.values()))
 # The noun of a filter, by the dimension of the weight along which filters are counted.
 FILTER_DIMENSIONS = ("output channels", "input channels", "kernel rows", "kernel columns")
 
@@ -100,18 +117,58 @@ def fits(shape: Sequence[int], granularity: str) -> bool:
     return pattern is not None and len(shape) > 1 and shape[1] % pattern[1] == 0
 
 
+def block_of(granularity: str) -> int | None:
+    """The output channels of a whole block; None for other granularities."""
+    return GRANULARITIES[granularity].block
+
+
+def block_sizes(shape: Sequence[int], granularity: str, groups: int = 1) -> list[int]:
+    """The output channels of each block along the outputs of a weight (O, I, *K), in order.
+
+    Blocks begin anew with each group of a convolution, because other groups have other inputs; a
+    last block is smaller where the outputs of a group do not divide. In a depthwise layer each
+    group has one input, and a block is one tap of consecutive channels: programs that compute
+    several outputs at once compute those of neighboring channels there.
+    """
+    block = block_of(granularity)
+    assert block is not None
+    groups = 1 if is_depthwise(shape, groups) else groups
+    whole, rest = divmod(shape[0] // groups, block)
+    return ([block] * whole + [rest] * bool(rest)) * groups
+
+
+def is_depthwise(shape: Sequence[int], groups: int) -> bool:
+    """Whether each group of a convolution with a weight of this shape has one input."""
+    return groups > 1 and shape[1] == 1
+
+
 def unit_axes(pruning: Mapping[str, Any], dimensions: int) -> tuple[int, ...]:
     """The axes along which pruning units are counted; a unit extends along all other axes.
 
-    `pruning` holds the settings of a `PruningSpec`.
+    `pruning` holds the settings of a `PruningSpec`. Blocks are counted along every axis, and
+    extend along the first one, too.
     """
     axes = GRANULARITIES[pruning["granularity"]].axes(pruning)
     return tuple(range(dimensions)) if axes is None else axes
 
 
-def units(shape: Sequence[int], pruning: Mapping[str, Any]) -> int:
+def units(shape: Sequence[int], pruning: Mapping[str, Any], groups: int = 1) -> int:
     """How many pruning units a weight of this shape has."""
+    granularity = pruning["granularity"]
+    if block_of(granularity):
+        return len(block_sizes(shape, granularity, groups)) * math.prod(shape[1:])
     return math.prod(shape[axis] for axis in unit_axes(pruning, len(shape)))
+
+
+def distinct_masks(shape: Sequence[int], pruning: Mapping[str, Any], groups: int = 1) -> int:
+    """How many different masks the outputs of a pruned weight of this shape have at most.
+
+    The outputs of a block share one, and so do all remaining filters.
+    """
+    granularity = pruning["granularity"]
+    if block_of(granularity):
+        return len(block_sizes(shape, granularity, groups))
+    return 1 if granularity == "filter" else shape[0]
 
 
 def unit_noun(pruning: Mapping[str, Any]) -> str:

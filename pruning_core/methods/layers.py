@@ -15,13 +15,17 @@ KINDS = ("depthwise", "linear", "conv", "attention")
 
 @dataclass(frozen=True)
 class Layer:
-    """A prunable weight. `name` is its parameter's name, such as `conv1.weight`."""
+    """A prunable weight. `name` is its parameter's name, such as `conv1.weight`.
+
+    `groups` are those of a convolution, 1 for other layers.
+    """
 
     name: str
     kind: str  # "conv", "depthwise", "linear", "attention" or "recurrent"
     role: str  # "stem", "classifier" or ""
     shape: tuple[int, ...]
     size: int
+    groups: int = 1
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS
 from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.granularity import distinct_masks
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import BASELINE, STRUCTURED
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -169,9 +170,9 @@ def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[st
     """Seconds to solve for the remaining weights of a model with this sparsity.
 
     Equations in k remaining weights take k^3 / 3 multiplications, those of a Cholesky factor.
-    With single weights or kernels, each output channel has its own mask and needs its own factor;
-    with filters, and in excluded layers, a layer needs one. `pruning` holds the settings of a
-    `PruningSpec`.
+    Output channels with the same mask share a factor: those of a block, and all of a layer with
+    filters or without pruning. With single weights or kernels each one needs its own. `pruning`
+    holds the settings of a `PruningSpec`.
     """
     chosen = {layer.name for layer in prunable(layers, pruning["layers"], pruning["exclude"])}
     solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MAX_INPUTS]
@@ -185,6 +186,5 @@ def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[st
 
 
 def _multiplications(layer: Layer, sparsity: float, pruning: Mapping[str, Any]) -> float:
-    one_mask = not sparsity or pruning["granularity"] == "filter"
-    factors = 1 if one_mask else layer.shape[0]
+    factors = distinct_masks(layer.shape, pruning, layer.groups) if sparsity else 1
     return float(factors * ((1 - sparsity) * math.prod(layer.shape[1:])) ** 3 / 3)

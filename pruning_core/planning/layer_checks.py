@@ -16,7 +16,16 @@ from pruning_core.methods.allocation import (
     table_scale,
 )
 from pruning_core.methods.corrections import MAX_INPUTS
-from pruning_core.methods.granularity import FILTER_DIMENSIONS, fits, pattern_of, unit_noun, units
+from pruning_core.methods.granularity import (
+    FILTER_DIMENSIONS,
+    block_of,
+    block_sizes,
+    fits,
+    is_depthwise,
+    pattern_of,
+    unit_noun,
+    units,
+)
 from pruning_core.methods.layers import KINDS, ROLES, Layer, matches, prunable, units_to_keep
 from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
@@ -141,7 +150,7 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
     if not ALLOCATIONS[spec.pruning.allocation].min_density:
         return
     pruning, density = to_dict(spec.pruning), spec.pruning.min_density
-    sizes = [units(layer.shape, pruning) for layer in layers]
+    sizes = [units(layer.shape, pruning, layer.groups) for layer in layers]
     kept = sum(units_to_keep(size, density) for size in sizes)
     name, sparsity = _highest(spec)
     if round(sparsity * sum(sizes)) > sum(sizes) - kept:
@@ -174,7 +183,7 @@ def _check_layer_collapse(spec: Spec, layers: Sequence[Layer]) -> None:
 
 
 def _layer_units(layers: Sequence[Layer], pruning: Mapping[str, Any]) -> list[LayerUnits]:
-    return [LayerUnits(x.name, tuple(x.shape), units(x.shape, pruning)) for x in layers]
+    return [LayerUnits(x.name, tuple(x.shape), units(x.shape, pruning, x.groups)) for x in layers]
 
 
 def layer_collapse(
@@ -208,6 +217,8 @@ def step_notes(layers: Sequence[Layer], pruning: Mapping[str, Any], sparsity: fl
     if pattern_of(pruning["granularity"]):
         return _pattern_notes(chosen, pruning["granularity"])
     notes = _kernel_notes(chosen) if pruning["granularity"] == "kernel" else []
+    if block := block_of(pruning["granularity"]):
+        notes = _block_notes(chosen, pruning["granularity"], block)
     if ALLOCATIONS[pruning["allocation"]].layer_sparsities:
         scale = table_scale(_layer_units(chosen, pruning), sparsity, pruning)
         if abs(scale - 1) > SLACK:
@@ -275,6 +286,29 @@ def _kernel_notes(layers: Sequence[Layer]) -> list[str]:
     """A note on layers whose kernels are single weights."""
     flat = [layer.name for layer in layers if len(layer.shape) == 2]
     return [f"In {_quoted(flat)} a kernel is a single weight."] if flat else []
+
+
+def _block_notes(layers: Sequence[Layer], granularity: str, block: int) -> list[str]:
+    """Notes on layers with smaller blocks, and on layers whose outputs have different inputs."""
+    notes = []
+    sizes = {x.name: block_sizes(x.shape, granularity, x.groups) for x in layers}
+    smaller = [name for name, outputs in sizes.items() if min(outputs, default=block) < block]
+    if smaller:
+        notes.append(
+            "The last block is smaller where the outputs of a layer, or of each of its groups, do "
+            f"not divide by {block}: {join_first(smaller, 'layer')}. Its score is that of a whole "
+            "block with the same mean."
+        )
+    if depthwise := sum(is_depthwise(layer.shape, layer.groups) for layer in layers):
+        notes.append(
+            f"In {format_count(depthwise, 'depthwise layer')} a block is one tap of {block} "
+            "consecutive channels."
+        )
+    grouped = [x for x in layers if x.groups > 1 and not is_depthwise(x.shape, x.groups)]
+    if grouped:
+        names = join_first([layer.name for layer in grouped], "layer")
+        notes.append(f"Blocks begin anew with each group of the grouped convolutions: {names}.")
+    return notes
 
 
 def _pattern_notes(layers: Sequence[Layer], granularity: str) -> list[str]:

@@ -37,7 +37,7 @@ class SensitivityResult:
     """`rows` holds `sparsity`, `accuracy` and what else was measured at each sparsity.
 
     `size` counts the weights of the layer, or the channels of the group; `units` what can be
-    pruned: weights, kernels, filters or channels. `of` is "channels" for a group.
+    pruned: units of the granularity, or channels. `of` is "channels" for a group.
     """
 
     size: int

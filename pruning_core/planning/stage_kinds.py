@@ -78,7 +78,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.analysis.stages:inspect_model",
             settings=inspection_types.InspectModelSettings,
             result=inspection_types.InspectModelResult,
-            version=6,
+            version=7,
             inspection=True,
             noted=True,
         ),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pruning_core.methods.granularity import UNIT_NOUNS
+
 PERCENT, POINTS, BYTES, RATIO = "%", "percentage points", "bytes", "ratio"
 EPOCHS, SECONDS, MILLISECONDS, MICROSECONDS, PIXELS = "epochs", "s", "ms", "µs", "pixels"
 
@@ -81,8 +83,8 @@ MODELS = (
 SPARSITY = (
     Term(
         "Target sparsity",
-        "The share of the pruning units (weights, kernels or filters) that the sparsity schedule "
-        "sets to zero; for structured pruning, the pruning ratio.",
+        f"The share of the pruning units ({', '.join(UNIT_NOUNS[:-1])} or {UNIT_NOUNS[-1]}) that "
+        "the sparsity schedule sets to zero; for structured pruning, the pruning ratio.",
         PERCENT,
         ("sparsity_asked",),
     ),

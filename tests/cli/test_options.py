@@ -118,6 +118,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
         "f*=0.9",
         {"pruning.layer_sparsities": ("f*=0.9",), "pruning.allocation": "custom"},
     ),
+    ("--granularity", "block:4", {"pruning.granularity": "block:4"}),
     ("--granularity", "kernel", {"pruning.granularity": "kernel"}),
     ("--filter-norm", "inf", {"pruning.filter_norm": "inf", "pruning.granularity": "filter"}),
     ("--filter-dim", "1", {"pruning.filter_dim": 1, "pruning.granularity": "filter"}),

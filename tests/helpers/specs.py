@@ -57,7 +57,7 @@ def specs(draw: DrawFn) -> Spec:
             criterion=draw(one_of(CRITERIA)),
             allocation=allocation,
             layer_sparsities=("*=0.5",) if allocation == "custom" else (),
-            granularity=draw(one_of(("unstructured", "kernel", "filter"))),
+            granularity=draw(one_of(("unstructured", "block:4", "kernel", "filter"))),
         ),
         "one_shot": OneShotSpec(draw(one_of(((), (0.0,), (0.0, 0.5), (0.5,)))), draw(epochs)),
         "iterative": IterativeSpec(

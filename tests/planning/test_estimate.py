@@ -113,6 +113,10 @@ def test_weight_reconstruction_of_wide_layers_takes_long_at_low_sparsity() -> No
     assert remaining(0.5) - remaining(0.5, granularity="filter") == pytest.approx(
         solved * 511 / 512, rel=1e-3
     )
+    # Output channels of a block share one, too.
+    assert remaining(0.5) - remaining(0.5, granularity="block:4") == pytest.approx(
+        solved * 3 / 4, rel=1e-3
+    )
 
 
 def test_scoring_takes_time_with_calibration_images() -> None:

@@ -176,6 +176,22 @@ def test_a_note_names_layers_whose_kernels_are_single_weights() -> None:
     assert step_notes([x for x in LAYERS if len(x.shape) == 4], pruning, 0.5) == []
 
 
+def test_layers_whose_blocks_are_not_whole_are_noted() -> None:
+    layers = [
+        replace(LAYERS[0], name="whole.weight"),
+        replace(LAYERS[1], groups=8),
+        Layer("grouped.weight", "conv", "", (12, 4, 1, 1), 48, groups=2),
+        LAYERS[-1],
+    ]
+    smaller, depthwise, grouped = step_notes(
+        layers, to_dict(PruningSpec(granularity="block:4")), 0.5
+    )
+    assert "do not divide by 4: grouped.weight, head.weight." in smaller
+    assert depthwise == "In 1 depthwise layer a block is one tap of 4 consecutive channels."
+    assert grouped.endswith("each group of the grouped convolutions: grouped.weight.")
+    assert step_notes(layers[:1], to_dict(PruningSpec(granularity="block:8")), 0.5) == []
+
+
 @pytest.mark.parametrize(
     ("amounts", "chain", "ok"),
     [

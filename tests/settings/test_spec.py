@@ -44,7 +44,7 @@ whole_specs = st.builds(
         allocation=st.sampled_from(tuple(ALLOCATIONS)),
         layer_sparsities=st.just(("*=0.5", "conv1.weight=30%")),
         exclude=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
-        granularity=st.sampled_from(("unstructured", "kernel", "filter")),
+        granularity=st.sampled_from(("unstructured", "block:4", "kernel", "filter")),
         filter_norm=st.sampled_from(("1", "2", "inf")),
         filter_dim=st.sampled_from((0, 1)),
     ),

@@ -34,20 +34,22 @@ def layer_curve(
     evaluate: Evaluate,
     pruning: Mapping[str, Any] = DEFAULTS,
     initial: Tensor | None = None,
+    groups: int = 1,
 ) -> list[Row]:
     """The accuracy curve of one layer, whose weight is restored afterwards.
 
     `weight` and its `scores` have the same shape (O, ...). `pruning` holds the settings of a
     `PruningSpec`; sparsities are shares of its pruning units. `initial` is the mask of the zeros
-    of an earlier pruning, which count towards the sparsity as in every pruning step. See
-    `accuracy_curve` for the rows.
+    of an earlier pruning, which count towards the sparsity as in every pruning step. `groups` are
+    those of a convolution. See `accuracy_curve` for the rows.
     """
     dense = weight.detach().clone()
     previous = None if initial is None else {name: initial}
     settings = pruning if initial is None else {**pruning, "keep_zeros": True}
 
     def prune(sparsity: float) -> int:
-        kept = compute_masks({name: scores}, sparsity, settings, previous)[name].to(weight.device)
+        masks = compute_masks({name: scores}, sparsity, settings, previous, {name: groups})
+        kept = masks[name].to(weight.device)
         weight.copy_(torch.where(kept, dense, 0.0))
         return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 

@@ -20,7 +20,7 @@ from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.pruning_step import initial_masks
 from pruning_core.engine.models import devices
-from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.layers import convolution_groups, weights
 from pruning_core.engine.stage_inputs import (
     MODEL_FILE,
     baseline_settings,
@@ -142,6 +142,7 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
     )
     scores = CRITERIA.load(settings.criterion or "")(evidence)[name]
     pruning = {**DEFAULTS, **stored(settings)}
+    groups = convolution_groups(model)[name]
     rows = layer_curve(
         name,
         weight,
@@ -151,8 +152,9 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
         partial(baseline.evaluate, model),
         pruning,
         initial_masks(baseline.context.store, baseline.context.row.parent).get(name),
+        groups,
     )
-    count = units(weight.shape, pruning)
+    count = units(weight.shape, pruning, groups)
     return SensitivityResult(weight.numel(), count, rows)
 
 

@@ -15,7 +15,7 @@ from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models import devices
-from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.layers import convolution_groups, weights
 from pruning_core.engine.stage_inputs import baseline_key, load_model
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.state import Movement, TrainingState
@@ -85,6 +85,7 @@ def inputs_for_pruning(
     seed = derived_seed(settings.seed, "cut", target, *regrowth)
     # An N:M pattern has one sparsity, so SynFlow prunes to it from its first round on.
     pattern = pattern_of(pruning["granularity"]) is not None
+    groups = convolution_groups(model)
     return CriterionInputs(
         weights(model, pruning["layers"], pruning["exclude"]),
         model=model,
@@ -93,7 +94,7 @@ def inputs_for_pruning(
         movement=_movement(context) if needs(criterion, MOVEMENT) else {},
         generator=torch.Generator().manual_seed(seed),
         compute_masks=lambda scores, amount: compute_masks(
-            scores, target if pattern else amount, pruning
+            scores, target if pattern else amount, pruning, groups=groups
         ),
         target=target,
     )

@@ -1,7 +1,7 @@
 """Masks: which weights stay (True) and which are pruned (False), exact to the pruning unit.
 
-An amount is a fraction of the units (weights, kernels or filters): `round(amount * n)` of n units
-are pruned, of each layer or over all layers. Of units with equal scores the first is
+An amount is a fraction of the units (weights, blocks, kernels or filters): `round(amount * n)` of
+n units are pruned, of each layer or over all layers. Of units with equal scores the first is
 pruned first, in the order of the layers and then of the logical (contiguous) position, so a mask
 does not depend on the memory format.
 """
@@ -20,7 +20,12 @@ from pruning_core.common.errors import Share, SpecError
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.ranking import sortable_keys
 from pruning_core.engine.masks.selection import REMOVED, LayerKeys, select_units
-from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
+from pruning_core.engine.masks.units import (
+    NO_GROUPS,
+    joined_scores,
+    mask_of_units,
+    remaining_units,
+)
 from pruning_core.engine.models.computed_weights import CHANCE_ZEROS
 from pruning_core.engine.models.layers import plain_name, weights
 from pruning_core.storage.stage_context import StageError
@@ -33,12 +38,14 @@ def compute_masks(
     amount: float,
     pruning: Mapping[str, Any],
     previous: Tensors | None = None,
+    groups: Mapping[str, int] = NO_GROUPS,
 ) -> Tensors:
     """Masks that prune exactly `amount` of the units, those with the lowest scores.
 
     Scores and masks are (O, I, *K) by name of the weight, in the same memory format. `pruning`
     holds a `PruningSpec`'s settings: the granularity says what a unit is, the allocation how many
     units of each layer are pruned. Units that the `previous` masks prune stay pruned, and count.
+    `groups` are those of grouped convolutions by name: no block extends over two of them.
     With `keep_zeros` in `pruning` an amount below the current sparsity prunes no more units.
 
     Raises `SpecError` for an amount outside [0, 1), one that the minimum density does not allow,
@@ -55,14 +62,17 @@ def compute_masks(
     if not scores:
         raise SpecError("pruning.layers", "the model has no prunable layer with this setting.")
     layers = {}
-    for name, unit_scores in joined_scores(scores, pruning).items():
+    for name, unit_scores in joined_scores(scores, pruning, groups).items():
         keys = sortable_keys(unit_scores)
         if previous and name in previous:
-            remaining = remaining_units(previous[name], pruning)
+            remaining = remaining_units(previous[name], pruning, groups.get(name, 1))
             keys = np.where(remaining, keys, keys.dtype.type(REMOVED))
         layers[name] = LayerKeys(keys, tuple(scores[name].shape))
     pruned = select_units(layers, amount, pruning)
-    return {name: mask_of_units(~pruned[name], score, pruning) for name, score in scores.items()}
+    return {
+        name: mask_of_units(~pruned[name], score, pruning, groups.get(name, 1))
+        for name, score in scores.items()
+    }
 
 
 def zero_masks(model: nn.Module) -> Tensors:

@@ -17,7 +17,7 @@ from pruning_core.engine.criteria.calibration import inputs_for_pruning, inputs_
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, load
 from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
-from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.layers import convolution_groups, weights
 from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, baseline_settings
 from pruning_core.methods.criteria import CRITERIA
@@ -53,14 +53,15 @@ def prune(
     previous = _previous_masks(context) or initial
     context.progress.say(0.0, "Scoring the weights")
     scores = CRITERIA.load(pruning["criterion"])(inputs_for_pruning(model, context, splits, base))
-    masks = compute_masks(scores, target, pruning, initial if settings.dense else previous)
+    groups = convolution_groups(model)
+    masks = compute_masks(scores, target, pruning, initial if settings.dense else previous, groups)
     if empty := empty_layers(masks):
         raise layer_collapse("pruning.min_density", empty, target, pruning)
     if settings.regrowth is not None:
         growth = growth_scores(inputs_for_regrowth(model, settings, splits, base))
         # A score of 0 is never grown.
         growth |= {n: growth[n] * m.to(growth[n]) for n, m in initial.items() if n in growth}
-        masks = drop_and_grow(masks, scores, growth, settings.regrowth, pruning)
+        masks = drop_and_grow(masks, scores, growth, settings.regrowth, pruning, groups)
     # A unit that stays, such as a filter, may hold single weights that were zero.
     masks |= {n: masks[n] & m.to(masks[n].device) for n, m in initial.items() if n in masks}
     others = {name: mask for name, mask in initial.items() if name not in masks}

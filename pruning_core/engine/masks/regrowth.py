@@ -16,7 +16,12 @@ from torch import Tensor
 from pruning_core.engine.criteria.gradients import summed_gradients
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.masks.ranking import smallest, sortable_keys
-from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
+from pruning_core.engine.masks.units import (
+    NO_GROUPS,
+    joined_scores,
+    mask_of_units,
+    remaining_units,
+)
 from pruning_core.engine.models.modes import training_mode
 
 Tensors = dict[str, Tensor]
@@ -37,7 +42,12 @@ def growth_scores(inputs: CriterionInputs) -> Tensors:
 
 
 def drop_and_grow(
-    masks: Tensors, scores: Tensors, growth: Tensors, share: float, pruning: Mapping[str, Any]
+    masks: Tensors,
+    scores: Tensors,
+    growth: Tensors,
+    share: float,
+    pruning: Mapping[str, Any],
+    groups: Mapping[str, int] = NO_GROUPS,
 ) -> Tensors:
     """New masks with as many units in each layer, after `share` of them moved.
 
@@ -45,28 +55,35 @@ def drop_and_grow(
     units (rounded), those with the lowest `scores`, are dropped. As many are then grown among all
     that are missing, including the ones just dropped: those with the largest `growth`. A unit
     with growth 0 is never grown, because it would stay zero; then fewer are dropped. `pruning`
-    holds a `PruningSpec`'s settings. Of equal units the first is dropped, and the first is grown.
+    holds a `PruningSpec`'s settings, `groups` those of grouped convolutions by name. Of equal units
+    the first is dropped, and the first is grown.
     """
-    dropping = joined_scores(scores, pruning)
-    growing = joined_scores(growth, {**pruning, **GRADIENT_NORM})
+    dropping = joined_scores(scores, pruning, groups)
+    growing = joined_scores(growth, {**pruning, **GRADIENT_NORM}, groups)
     return {
-        name: _moved(mask, dropping[name], growing[name], share, pruning)
+        name: _moved(mask, dropping[name], growing[name], share, pruning, groups.get(name, 1))
         for name, mask in masks.items()
     }
 
 
 def _moved(
-    mask: Tensor, scores: Tensor, growth: Tensor, share: float, pruning: Mapping[str, Any]
+    mask: Tensor,
+    scores: Tensor,
+    growth: Tensor,
+    share: float,
+    pruning: Mapping[str, Any],
+    groups: int,
 ) -> Tensor:
     """The new mask of one layer."""
-    remaining = remaining_units(mask, pruning)
+    remaining = remaining_units(mask, pruning, groups)
     keys, growth_keys = sortable_keys(scores), sortable_keys(growth)
     growable = int(np.count_nonzero((growth_keys > 0) & ~remaining))
     count = min(round(share * int(np.count_nonzero(remaining))), growable)
     staying = remaining & ~smallest(_at_end(keys, ~remaining), count)
     # Descending order by ascending keys: the largest growth becomes 0.
     descending = growth_keys.max(initial=0) - growth_keys
-    return mask_of_units(staying | smallest(_at_end(descending, staying), count), mask, pruning)
+    units = staying | smallest(_at_end(descending, staying), count)
+    return mask_of_units(units, mask, pruning, groups)
 
 
 def _at_end(keys: np.ndarray, units: np.ndarray) -> np.ndarray:

@@ -29,10 +29,12 @@ def layers(model: nn.Module) -> list[Layer]:
     """
     named = _by_name(model)
     by_identity: dict[int, Layer] = {}
-    for name, kind in _candidates(model):
+    for name, module in _candidates(model):
         if name in named:
             shape, size = tuple(named[name].shape), named[name].numel()
-            by_identity.setdefault(id(named[name]), Layer(name, kind, "", shape, size))
+            groups = int(getattr(module, "groups", 1)) if len(shape) > 2 else 1
+            layer = Layer(name, _kind(module), "", shape, size, groups)
+            by_identity.setdefault(id(named[name]), layer)
     roles = _roles(list(by_identity.values()))
     return [replace(layer, role=roles.get(layer.name, "")) for layer in by_identity.values()]
 
@@ -44,6 +46,11 @@ def weights(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[
     """
     named = _by_name(model)
     return {layer.name: named[layer.name] for layer in prunable(layers(model), choice, exclude)}
+
+
+def convolution_groups(model: nn.Module) -> dict[str, int]:
+    """The groups of each layer by the name of its weight; 1 where it is no grouped convolution."""
+    return {layer.name: layer.groups for layer in layers(model)}
 
 
 def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
@@ -91,11 +98,11 @@ def plain_name(name: str) -> str:
     return name.removesuffix("_orig")
 
 
-def _candidates(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names that prunable weights can have, with the kind of their layer."""
+def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The names that prunable weights can have, with their modules."""
     for prefix, module in model.named_modules():
         for name in weight_names(module):
-            yield f"{prefix}.{name}".removeprefix("."), _kind(module)
+            yield f"{prefix}.{name}".removeprefix("."), module
 
 
 def weight_names(module: nn.Module) -> tuple[str, ...]:

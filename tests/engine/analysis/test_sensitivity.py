@@ -52,13 +52,14 @@ def test_each_row_has_its_sparsity_and_the_weight_is_restored() -> None:
     assert torch.equal(value, before)
 
 
-def test_layers_are_pruned_with_the_granularity_of_the_run() -> None:
-    """Of two filters of five weights, half is one filter."""
+@pytest.mark.parametrize(("granularity", "removed"), [("filter", 5), ("block:2", 4)])
+def test_layers_are_pruned_with_the_granularity_of_the_run(granularity: str, removed: int) -> None:
+    """Of two filters of five weights, half is one filter; of five blocks of two, two blocks."""
     value = weight()
-    evaluate = accuracy_by_zeros(value, {0: 0.9, 5: 0.7})
-    pruning = {**DEFAULTS, "granularity": "filter", "filter_norm": "2"}
+    evaluate = accuracy_by_zeros(value, {0: 0.9, removed: 0.7})
+    pruning = {**DEFAULTS, "granularity": granularity, "filter_norm": "2"}
     rows = layer_curve("w", value, value.detach().abs(), (0.5,), 0.1, evaluate, pruning)
-    assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 5)]
+    assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, removed)]
 
 
 def test_the_curve_stops_once_accuracy_reaches_chance() -> None:
@@ -137,6 +138,8 @@ def test_only_settings_that_matter_change_the_key(cache: Cache) -> None:
     filters = keys(granularity="filter", criterion="taylor")
     assert filters == keys(granularity="filter", criterion="taylor", filter_norm="1")
     assert keys(granularity="filter") != keys(granularity="filter", filter_norm="1") != filters
+    blocks = keys(granularity="block:2") | keys(granularity="block:4")
+    assert len(keys() | blocks) == 3 * len(keys())
 
 
 def test_excluded_layers_are_left_out_and_validation_images_are_used(cache: Cache) -> None:

@@ -16,7 +16,9 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.masks.pruning_step import surviving_zeros
 from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
+from pruning_core.engine.masks.units import mask_of_units, remaining_units
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
+from pruning_core.methods.granularity import GRANULARITIES
 from pruning_core.planning.plan import plan
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -82,19 +84,20 @@ def test_of_equal_weights_the_first_is_dropped_and_grown() -> None:
     assert moved([1, 1, 0, 0], [1.0] * 4, [0.5, 0.5, 0.7, 0.7], 0.5) == [0, 1, 1, 0]
 
 
-@pytest.mark.parametrize("granularity", ["unstructured", "kernel", "filter"])
-def test_each_layer_keeps_its_number_of_units(granularity: str) -> None:
+@pytest.mark.parametrize("granularity", [n for n, g in GRANULARITIES.items() if not g.pattern])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_each_layer_keeps_its_number_of_units(granularity: str, groups: int) -> None:
+    """Of the outputs of a group, 6, the last block of 4 holds two."""
     generator = torch.Generator().manual_seed(0)
     pruning = {**PRUNING, "granularity": granularity}
-    draw = lambda: {"a": torch.rand(8, 6, 3, 3, generator=generator)}  # noqa: E731
+    draw = lambda: {"a": torch.rand(12, 6, 3, 3, generator=generator)}  # noqa: E731
     scores, growth = draw(), draw()
-    before = compute_masks(scores, 0.5, pruning)
-    after = drop_and_grow(before, scores, growth, 0.3, pruning)
-    assert after["a"].sum() == before["a"].sum()
-    assert not torch.equal(after["a"], before["a"])
-    whole = after["a"].flatten({"unstructured": 4, "kernel": 2, "filter": 1}[granularity] - 4)
-    if granularity != "unstructured":
-        assert bool((whole.all(-1) | ~whole.any(-1)).all())
+    before = compute_masks(scores, 0.5, pruning, groups={"a": groups})
+    after = drop_and_grow(before, scores, growth, 0.3, pruning, {"a": groups})["a"]
+    assert not torch.equal(after, before["a"])
+    units = remaining_units(after, pruning, groups)
+    assert units.sum() == remaining_units(before["a"], pruning, groups).sum()
+    assert torch.equal(after, mask_of_units(units, after, pruning, groups))
 
 
 def test_growth_is_the_gradient_of_pruned_weights_too() -> None:

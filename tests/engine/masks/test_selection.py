@@ -15,7 +15,7 @@ from torch import Tensor
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import empty_layers
 from pruning_core.engine.masks.selection import lamp_scores
-from pruning_core.engine.masks.units import remaining_units
+from pruning_core.engine.masks.units import mask_of_units, remaining_units
 from pruning_core.methods.allocation import ALLOCATIONS, MIN_DENSITY_ALLOCATIONS
 from pruning_core.methods.granularity import units
 from pruning_core.methods.layers import units_to_keep
@@ -30,6 +30,8 @@ def title(pruning: dict[str, Any]) -> str:
 
 UNITS: list[dict[str, Any]] = [
     {"granularity": "unstructured"},
+    {"granularity": "block:2"},
+    {"granularity": "block:4"},
     {"granularity": "kernel"},
     {"granularity": "filter", "filter_dim": 0},
     {"granularity": "filter", "filter_dim": 1, "filter_norm": "inf"},
@@ -58,8 +60,7 @@ def pruned_units(masks: Tensors, pruning: dict[str, Any]) -> list[int]:
     counts = []
     for mask in masks.values():
         remaining = remaining_units(mask, pruning)
-        assert mask.numel() % remaining.size == 0
-        assert int(mask.sum()) == int(remaining.sum()) * (mask.numel() // remaining.size)
+        assert torch.equal(mask, mask_of_units(remaining, mask, pruning))
         counts.append(int((~remaining).sum()))
     return counts
 

@@ -58,6 +58,7 @@ SPECS = {
     "erk": spec(allocation="erk"),
     "lamp": spec(allocation="lamp", exclude=("depthwise", "features.0.*")),
     "custom": spec(allocation="custom", layer_sparsities=("*=0.9", "classifier*=0")),
+    "block": spec(granularity="block:4", allocation="global"),
     "kernel": spec(granularity="kernel", allocation="global"),
     "filter": spec(granularity="filter", allocation="global", filter_norm="1", **EXCLUDED),
     "inputs": spec(granularity="filter", filter_dim=1, exclude=("depthwise", "stem")),
@@ -123,6 +124,21 @@ def test_layer_collapse_stops_the_run_before_training(cache: Cache) -> None:
     assert message.startswith("at 0.999 nothing would remain of 'features.")
     assert "raise pruning.min_density" in message
     assert not row.progress.get("history")
+
+
+def test_a_run_with_blocks_has_a_key_and_notes_of_its_own(cache: Cache) -> None:
+    tested = SPECS["block"]
+    run_here(cache, tested)
+    store = Store(cache)
+    others = [spec(allocation="global", granularity=x) for x in ("block:2", "unstructured")]
+    keys = {plan(x, store).models[-1].key for x in (tested, *others)}
+    assert len(keys) == 3
+    result = store.read(plan(tested, store).models[-1].key)
+    assert result["notes"] == [
+        "The last block is smaller where the outputs of a layer, or of each of its groups, do not "
+        "divide by 4: classifier.1.weight. Its score is that of a whole block with the same mean.",
+        "In 17 depthwise layers a block is one tap of 4 consecutive channels.",
+    ]
 
 
 @pytest.mark.parametrize("granularity", ["kernel", "filter", "2:4"])

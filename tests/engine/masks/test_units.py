@@ -1,25 +1,32 @@
-"""Filters, kernels and N:M patterns, against torch and against loops."""
+"""Filters, kernels, blocks and N:M patterns, against torch and against loops."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.units import joined_scores
+from pruning_core.methods.allocation import ALLOCATIONS
+from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import GRANULARITIES, pattern_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from tests.helpers.models import named_weights
 from tests.helpers.pruning import masks_of
 
+BLOCKS = [name for name, granularity in GRANULARITIES.items() if granularity.block]
 PATTERNS = [name for name, granularity in GRANULARITIES.items() if granularity.pattern]
 
 
@@ -71,6 +78,96 @@ def test_kernels_of_linear_layers_are_single_weights() -> None:
     actual = masks_of(weights, 0.5, granularity="kernel")["linear"]
     assert torch.equal(actual, masks_of(weights, 0.5)["linear"])
     masks_of(weights, 0.5, "global", granularity="kernel")  # both in the same precision
+
+
+def test_scores_of_blocks_by_hand() -> None:
+    """Six outputs of two inputs: a block of four, and one of two that counts like four."""
+    scores = torch.tensor([[3.0, 1.0], [0.0, 1.0], [4.0, 1.0], [0.0, 1.0], [3.0, 0.5], [4.0, 2.5]])
+
+    def joined(**pruning: Any) -> list[list[float]]:
+        named = {**to_dict(PruningSpec(granularity="block:4")), **pruning}
+        return joined_scores({"w": scores}, named)["w"].tolist()
+
+    assert joined() == [[5, 2], [pytest.approx(50**0.5), pytest.approx(13**0.5)]]
+    assert joined(criterion="taylor") == [[7, 4], [14, 6]]
+    assert joined(criterion="random") == [[3, 1], [3, 0.5]]
+    masks = compute_masks({"w": scores}, 0.5, to_dict(PruningSpec(granularity="block:4")))
+    assert masks["w"].tolist() == [[True, False]] * 4 + [[True, False]] * 2
+    signed = {**to_dict(PruningSpec(granularity="block:2")), "criterion": "movement"}
+    (sums,) = joined_scores({"w": torch.tensor([[1.0], [-3.0], [-2.0]])}, signed).values()
+    assert sums.tolist() == [[2.0], [0.0]]  # -2 and twice -2, less the lowest
+
+
+def test_a_smaller_block_ranks_by_its_mean() -> None:
+    """All weights are equal, so no block is pruned first for its size alone."""
+    weights = {"a": torch.full((8, 3), 1.0), "b": torch.full((5, 3), 1.01), "c": torch.ones(1, 3)}
+    actual = masks_of(weights, 0.5, "global", granularity="block:4")
+    assert [bool(actual[name].any()) for name in weights] == [False, True, True]
+    assert bool(actual["b"].all())
+
+
+Shape = tuple[tuple[int, ...], int]  # of a weight, and the groups of the convolution
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    """Linear layers and convolutions: dense, grouped and depthwise."""
+    groups, inputs = draw(st.sampled_from(((1, 3), (1, 1), (3, 2), (6, 1))))
+    outputs = draw(st.integers(1, 19 if groups == 1 else 5)) * groups
+    return (outputs, inputs, *draw(st.sampled_from(((), (1, 1), (3,), (2, 3))))), groups
+
+
+def blocks_of(mask: Tensor, block: int, groups: int) -> list[Tensor]:
+    """The entries of each block. One of a depthwise layer extends over its groups."""
+    inputs, each = mask.shape[1], mask.shape[0] // groups
+    each = mask.shape[0] if inputs == 1 else each
+    starts = [
+        (start, min(start + block, group + each))
+        for group in range(0, mask.shape[0], each)
+        for start in range(group, group + each, block)
+    ]
+    return [column for pair in starts for column in mask[slice(*pair)].flatten(1).unbind(1)]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@given(
+    drawn=st.lists(shapes(), min_size=1, max_size=3),
+    granularity=st.sampled_from(BLOCKS),
+    amounts=st.tuples(st.floats(0, 0.6), st.floats(0, 0.6)),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=8)
+def test_every_block_is_pruned_or_kept_and_their_number_is_exact(
+    criterion: str,
+    allocation: str,
+    drawn: list[Shape],
+    granularity: str,
+    amounts: tuple[float, float],
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = {str(i): torch.randn(s, generator=generator) for i, (s, _) in enumerate(drawn)}
+    if not CRITERIA[criterion].signed:
+        scores = {name: score.abs() for name, score in scores.items()}
+    pruning = {
+        **to_dict(PruningSpec(criterion, granularity=granularity, min_density=0.0)),
+        "allocation": allocation,
+        "layer_sparsities": ("*=0.8",),
+    }
+    groups: Mapping[str, int] = {str(i): number for i, (_, number) in enumerate(drawn)}
+    block, previous = int(granularity.split(":")[1]), None
+    for amount in sorted(amounts):
+        masks = compute_masks(scores, amount, pruning, previous, groups)
+        blocks = {name: blocks_of(mask, block, groups[name]) for name, mask in masks.items()}
+        assert all(bool(x.all()) or not bool(x.any()) for part in blocks.values() for x in part)
+        pruned = [sum(not bool(x.any()) for x in part) for part in blocks.values()]
+        planned = [round(amount * len(part)) for part in blocks.values()]
+        total = round(amount * sum(map(len, blocks.values())))
+        assert pruned == planned if allocation == "uniform" else sum(pruned) == total
+        assert previous is None or all(not bool((masks[n] & ~previous[n]).any()) for n in masks)
+        previous = masks
+        scores = {name: score + 9.0 * ~masks[name] for name, score in scores.items()}
 
 
 @pytest.mark.parametrize(

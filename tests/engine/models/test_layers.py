@@ -8,7 +8,14 @@ from torch import nn
 from torch.nn.utils import prune
 
 from pruning_core.engine.models.build import make
-from pruning_core.engine.models.layers import fold_hooks, layers, parameters, sparsities, weights
+from pruning_core.engine.models.layers import (
+    convolution_groups,
+    fold_hooks,
+    layers,
+    parameters,
+    sparsities,
+    weights,
+)
 from pruning_core.methods.layers import Layer
 
 
@@ -21,6 +28,8 @@ def test_mobilenet_v2() -> None:
     kinds = [layer.kind for layer in actual]
     assert (kinds.count("conv"), kinds.count("depthwise"), kinds.count("linear")) == (35, 17, 1)
     assert sum(layer.size for layer in actual) == 2_202_560
+    for layer in actual:
+        assert layer.groups == (layer.shape[0] if layer.kind == "depthwise" else 1)
     assert actual[0] == Layer("features.0.0.weight", "conv", "stem", (32, 3, 3, 3), 864)
     assert actual[-1] == Layer("classifier.1.weight", "linear", "classifier", (10, 1280), 12800)
     assert all(layer.role == "" for layer in actual[1:-1])
@@ -53,6 +62,13 @@ def test_without_a_linear_layer_the_last_convolution_classifies() -> None:
 def test_a_transposed_and_a_one_dimensional_convolution_count() -> None:
     model = nn.Sequential(nn.Conv1d(4, 4, 3, groups=4), nn.ConvTranspose2d(4, 2, 3))
     assert [layer.kind for layer in layers(model)] == ["depthwise", "conv"]
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_groups_are_those_of_the_convolution(scripted: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(8, 12, 3, groups=4), nn.Flatten(), nn.Linear(12, 4))
+    named = torch.jit.script(model) if scripted else model
+    assert convolution_groups(named) == {"0.weight": 4, "2.weight": 1}
 
 
 def test_core_excludes_depthwise_stem_and_classifier() -> None:
