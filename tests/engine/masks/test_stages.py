@@ -6,18 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.units import remaining_units
+from pruning_core.engine.models import build
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
+from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
@@ -139,6 +143,37 @@ def test_a_run_with_blocks_has_a_key_and_notes_of_its_own(cache: Cache) -> None:
         "divide by 4: classifier.1.weight. Its score is that of a whole block with the same mean.",
         "In 17 depthwise layers a block is one tap of 4 consecutive channels.",
     ]
+
+
+def test_no_block_of_a_run_extends_over_two_groups(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six outputs in each group: a block of four and one of two, in a step and after regrowth."""
+
+    def make(name: str, classes: int, *_: float, **__: float) -> nn.Module:
+        layers = (nn.Conv2d(3, 8, 3, stride=4), nn.Conv2d(8, 24, 3, groups=4), nn.ReLU())
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, classes))
+
+    monkeypatch.setattr(build, "make", make)
+    chain = replace(CHAIN, schedule="rigl", epochs=0.5, target=0.5)
+    tested = replace(
+        SMALL,
+        model=ModelSpec("resnext50_32x4d"),
+        pruning=PruningSpec("synflow", granularity="block:4", calibration_images=16),
+        baseline_epochs=0,
+        one_shot=OneShotSpec(()),
+        iterative=chain,
+    )
+    run_here(cache, tested, shared=("inspect_dataset",))
+    store = Store(cache)
+    (layer,) = [x for x in prunable_layers(cache, tested) if x.name == "1.weight"]
+    assert (layer.shape[0], layer.groups) == (24, 4)
+    for model in plan(tested, store).models[1:]:
+        mask = masks.load(store.file(model.key, MASK_FILE))[layer.name]
+        for start in range(0, 24, 6):
+            for part in (mask[start : start + 4], mask[start + 4 : start + 6]):
+                assert torch.equal(part.all(0), part.any(0))
+        assert not bool(mask.all())
 
 
 @pytest.mark.parametrize("granularity", ["kernel", "filter", "2:4"])
