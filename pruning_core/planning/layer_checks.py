@@ -295,19 +295,19 @@ def _block_notes(layers: Sequence[Layer], granularity: str, block: int) -> list[
     smaller = [name for name, outputs in sizes.items() if min(outputs, default=block) < block]
     if smaller:
         notes.append(
-            "The last block is smaller where the outputs of a layer, or of each of its groups, do "
-            f"not divide by {block}: {join_first(smaller, 'layer')}. Its score is that of a whole "
-            "block with the same mean."
+            "The last block is smaller in layers whose output channels (per group) do not divide "
+            f"by {block}: {join_first(smaller, 'layer')}. It is scored as a whole block with the "
+            "same mean."
         )
     if depthwise := sum(is_depthwise(layer.shape, layer.groups) for layer in layers):
         notes.append(
-            f"In {format_count(depthwise, 'depthwise layer')} a block is one tap of {block} "
-            "consecutive channels."
+            f"In {format_count(depthwise, 'depthwise layer')} a block is one kernel position of "
+            f"{block} consecutive channels."
         )
     grouped = [x for x in layers if x.groups > 1 and not is_depthwise(x.shape, x.groups)]
     if grouped:
         names = join_first([layer.name for layer in grouped], "layer")
-        notes.append(f"Blocks begin anew with each group of the grouped convolutions: {names}.")
+        notes.append(f"In grouped convolutions no block extends over two groups: {names}.")
     return notes
 
 

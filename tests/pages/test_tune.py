@@ -644,12 +644,14 @@ def test_another_granularity_restores_what_a_pattern_replaced() -> None:
     assert widget(test, "iterative.enabled").value
 
 
-def test_layers_that_a_pattern_does_not_fit_are_named_before_the_run(cache: Cache) -> None:
+def test_layers_that_a_granularity_does_not_fit_are_named_before_the_run(cache: Cache) -> None:
     inspected(cache)
     test = tune()
     assert "stem.weight" not in captions(test)
     choose(test, "pruning.granularity", "2:4")
     assert "multiple of 4: stem.weight, body.weight" in captions(test)
+    choose(test, "pruning.granularity", "block:4")
+    assert "do not divide by 4: stem.weight, body.weight" in captions(test)
 
 
 def test_excluded_layers_are_counted_and_an_entry_without_a_match_refused(cache: Cache) -> None:

@@ -187,8 +187,10 @@ def test_layers_whose_blocks_are_not_whole_are_noted() -> None:
         layers, to_dict(PruningSpec(granularity="block:4")), 0.5
     )
     assert "do not divide by 4: grouped.weight, head.weight." in smaller
-    assert depthwise == "In 1 depthwise layer a block is one tap of 4 consecutive channels."
-    assert grouped.endswith("each group of the grouped convolutions: grouped.weight.")
+    assert depthwise.endswith(
+        "depthwise layer a block is one kernel position of 4 consecutive channels."
+    )
+    assert grouped.endswith("no block extends over two groups: grouped.weight.")
     assert step_notes(layers[:1], to_dict(PruningSpec(granularity="block:8")), 0.5) == []
 
 

@@ -139,9 +139,9 @@ def test_a_run_with_blocks_has_a_key_and_notes_of_its_own(cache: Cache) -> None:
     assert len(keys) == 3
     result = store.read(plan(tested, store).models[-1].key)
     assert result["notes"] == [
-        "The last block is smaller where the outputs of a layer, or of each of its groups, do not "
-        "divide by 4: classifier.1.weight. Its score is that of a whole block with the same mean.",
-        "In 17 depthwise layers a block is one tap of 4 consecutive channels.",
+        "The last block is smaller in layers whose output channels (per group) do not divide by 4: "
+        "classifier.1.weight. It is scored as a whole block with the same mean.",
+        "In 17 depthwise layers a block is one kernel position of 4 consecutive channels.",
     ]
 
 
