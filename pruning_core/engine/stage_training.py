@@ -20,7 +20,7 @@ from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import save_and_measure
 from pruning_core.engine.models import devices
-from pruning_core.engine.models.layers import sparsities
+from pruning_core.engine.models.layers import layers, plain_name, sparsities
 from pruning_core.engine.models.weights import bad_values
 from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
@@ -28,6 +28,7 @@ from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import LRSegment, TrainingPlan
 from pruning_core.methods.datasets import class_order
+from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
 from pruning_core.planning.model_types import (
     LAYERS_FILE,
@@ -65,6 +66,20 @@ def training_objective(
     teacher = devices.place(load_model(context.store, baseline, base), settings.device)
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
     return Objective(smoothing, frozen(teacher), weight, temperature)
+
+
+def freeze_weights(model: nn.Module, recovery: dict[str, Any]) -> None:
+    """Switch off the gradients of the weights that the recovery method does not train.
+
+    These are the weights of convolutions and linear layers, except the classifier's. A training
+    step then skips one of their three matrix products. Zimmer et al. 2023 (PERP),
+    https://arxiv.org/abs/2312.15230
+    """
+    if RECOVERY_METHODS[recovery["method"]].trains_weights:
+        return
+    frozen = {layer.name for layer in layers(model) if layer.role != "classifier"}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(plain_name(name) not in frozen)
 
 
 def training_plan(

@@ -31,6 +31,7 @@ from pruning_core.engine.stage_inputs import (
 )
 from pruning_core.engine.stage_training import (
     checkpoint_notes,
+    freeze_weights,
     measure_model,
     since_baseline,
     training_notes,
@@ -110,6 +111,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     step = prune(model, context, splits, base)
     chosen = step.masks
     set_weights(model, chosen, initial_weights(context, root, base))
+    freeze_weights(model, settings.recovery)
     state = TrainingState(model, make_optimizer(model, settings.train), chosen, settings.precision)
     state.objective = training_objective(context, root, base)
     record_movement(state, settings.keep_movement)

@@ -17,12 +17,14 @@ class RecoveryMethod(Method):
     The implementation takes `WeightSources` and returns a state dict, or None where weights stay.
     `rewinds` is true for methods that go back to an epoch of the baseline's training, `restarts`
     for methods that replace the weights, `baseline_schedule` for methods that train with the
-    learning rates of the baseline.
+    learning rates of the baseline. `trains_weights` is false where the weights of convolutions and
+    linear layers stay, except those of the classifier.
     """
 
     rewinds: bool = False
     restarts: bool = False
     baseline_schedule: bool = True
+    trains_weights: bool = True
 
     @property
     def rewinds_weights(self) -> bool:
@@ -41,6 +43,17 @@ RECOVERY_METHODS = Registry(
             "https://arxiv.org/abs/1506.02626",
             f"{ENGINE}:keep_weights",
             baseline_schedule=False,
+        ),
+        RecoveryMethod(
+            "norms_biases_classifier",
+            "Batch norm, biases and classifier",
+            "Train only these parameters; the other weights keep the values they had when they "
+            "were pruned. A training step takes less time.",
+            "Zimmer et al. 2023",
+            "https://arxiv.org/abs/2312.15230",
+            f"{ENGINE}:keep_weights",
+            baseline_schedule=False,
+            trains_weights=False,
         ),
         RecoveryMethod(
             "lr_rewinding",

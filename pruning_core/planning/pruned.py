@@ -175,6 +175,8 @@ def finetune_training(spec: Spec) -> TrainSpec:
 
 def without_rewinding(spec: Spec) -> Spec:
     """The spec for final fine-tuning, which continues with the weights as they are."""
+    if not RECOVERY_METHODS[spec.recovery.method].baseline_schedule:
+        return spec
     return replace(spec, recovery=replace(spec.recovery, method=FINE_TUNING, rewind_epoch=0))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pruning_core.common.errors import Choice, Ref, SpecError
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
+from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.settings.pruning_steps import steps
 from pruning_core.settings.spec import Spec
@@ -29,7 +30,16 @@ def _criterion(spec: Spec) -> Choice:
 def _check_movement(spec: Spec) -> None:
     """Refuse the criterion movement where nothing is trained before a pruning step."""
     chain = spec.iterative
-    later = chain.enabled and len(steps(chain)) > 1 and chain.epochs == 0
+    several = chain.enabled and len(steps(chain)) > 1
+    later = several and chain.epochs == 0
+    if several and not RECOVERY_METHODS[spec.recovery.method].trains_weights:
+        raise SpecError(
+            "pruning.criterion",
+            "{criterion} accumulates the weight changes of the training before a pruning step, but "
+            "{method} trains no weights of convolutions. Choose another criterion or method.",
+            criterion=_criterion(spec),
+            method=Choice("recovery.method", spec.recovery.method),
+        )
     for wrong, field, step in (
         (spec.baseline_epochs == 0, "baseline_epochs", "the first pruning step"),
         (later, "iterative.epochs", "every pruning step after the first"),

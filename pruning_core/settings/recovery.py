@@ -98,9 +98,23 @@ def check_recovery(
 
 
 def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
-    """Refuse to rewind weights where pruned weights return. Raises `SpecError`."""
+    """Refuse to rewind, or not to train, weights where pruned weights return.
+
+    Raises `SpecError`.
+    """
+    regrows = SPARSITY_SCHEDULES[schedule].regrows
     check(
-        not RECOVERY_METHODS[recovery.method].restarts or not SPARSITY_SCHEDULES[schedule].regrows,
+        RECOVERY_METHODS[recovery.method].trains_weights or not regrows,
+        "recovery.method",
+        "{method} trains no weights of convolutions, so the weights that {schedule} regrows would "
+        "stay zero. Choose {fine_tuning}, or another {setting}.",
+        method=Choice("recovery.method", recovery.method),
+        schedule=Choice("iterative.schedule", schedule),
+        fine_tuning=Choice("recovery.method", FINE_TUNING),
+        setting=Ref("iterative.schedule"),
+    )
+    check(
+        not RECOVERY_METHODS[recovery.method].restarts or not regrows,
         "recovery.method",
         "{method} replaces all weights after each pruning step, so the weights that {schedule} "
         "regrew would lose their training. Choose {fine_tuning}, or another {setting}.",

@@ -23,15 +23,17 @@ from pruning_core.planning.pruned import (
 )
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.data import ModelSpec
+from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from tests.helpers.inspections import Facts
 from tests.helpers.refusals import without_worker
 from tests.helpers.workers import TINY_OPTIONS
 
 NO_BASELINE = replace(QUICKSTART, baseline_epochs=0)
+FROZEN = "norms_biases_classifier"
 LOADING = ModelSpec(weights="mine.safetensors")
 
 
@@ -68,6 +70,20 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     ),
     (lambda: TrainSpec(warmup=1.0), "warmup", "must be at least 0 and below 1"),
     (lambda: TrainSpec(label_smoothing=-0.1), "label_smoothing", "must be at least 0 and below 1"),
+    (
+        lambda: replace(
+            with_recovery(method=FROZEN), iterative=IterativeSpec(schedule="rigl", iterations=3)
+        ),
+        "recovery.method",
+        "trains no weights of convolutions",
+    ),
+    (
+        lambda: planned(
+            replace(with_recovery(method=FROZEN), pruning=PruningSpec(criterion="movement"))
+        ),
+        "pruning.criterion",
+        "trains no weights of convolutions",
+    ),
     (
         lambda: with_recovery(method="weight_rewinding", rewind_epoch=12),
         "recovery.rewind_epoch",

@@ -19,6 +19,7 @@ from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import baseline_of, load_model, splits_of_baseline
 from pruning_core.engine.stage_training import (
+    freeze_weights,
     measure_model,
     since_baseline,
     training_notes,
@@ -82,6 +83,7 @@ def structured(context: Context[StructuredSettings]) -> StructuredResult:
     kept = Masks(dict(model.named_parameters()), zeros) if zeros else None
     if kept:
         kept.multiply()
+    freeze_weights(model, settings.recovery)
     optimizer = make_optimizer(model, settings.train)
     state = TrainingState(model, optimizer, kept, settings.precision)
     state.objective = training_objective(context, root, base)

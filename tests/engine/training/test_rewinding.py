@@ -129,6 +129,23 @@ def test_random_reinitialization_draws_new_weights_for_each_step(ran: Cache) -> 
     assert len({*first_values, start}) == 4
 
 
+def test_only_batch_norm_biases_and_the_classifier_are_trained(cache: Cache) -> None:
+    spec = replace(
+        spec_of("norms_biases_classifier", epochs=1),
+        iterative=IterativeSpec(target=0.8, iterations=2, epochs=1, final_epochs=1),
+    )
+    run_here(cache, spec)
+    dense = read(cache, baseline(cache, spec))
+    prunable = set(weights(build(MODEL, 10, 32), "all")) - {"classifier.1.weight"}
+    for key in pruned_keys(cache, spec):
+        state, kept = read(cache, key), read(cache, key, MASK_FILE)
+        assert Store(cache).read(key)["history"], "it was trained"
+        for name, value in state.items():
+            same = torch.equal(value, dense[name] * kept.get(name, torch.ones_like(value)))
+            counter = name.endswith("num_batches_tracked")
+            assert same == (name in prunable) or counter, name
+
+
 def test_weights_are_kept_only_for_weight_rewinding(ran: Cache) -> None:
     store = Store(ran)
     assert (store.folder(baseline(ran, TICKET)) / KEPT_FILE).is_file()
