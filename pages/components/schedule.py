@@ -10,7 +10,13 @@ import streamlit as st
 from pages.components import number_lists
 from pages.components.choices import PREFIX, VALUES, to_widget, widget_value
 from pages.components.setting_values import Values, spec_of
-from pruning_core.common.formatting import format_epochs, format_percent, missing, trimmed
+from pruning_core.common.formatting import (
+    format_epochs,
+    format_percent,
+    join_words,
+    missing,
+    trimmed,
+)
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings import pruning_steps, strategies
 from pruning_core.settings.pruning_steps import regrowth_shares
@@ -36,9 +42,15 @@ def _regrowth_notes(chain: strategies.IterativeSpec) -> list[str]:
         steps = f"steps 2 to {len(shares) + 1}" if len(shares) > 1 else "step 2"
         name, regrown = title.partition(" (")[0], ", ".join(shares)
         return [f"{name} regrows {regrown} of each layer's remaining weights in {steps}."]
-    if SPARSITY_SCHEDULES[chain.schedule].ends_dense:
-        return [f"Step {chain.iterations} restores all pruned weights; the final model is dense."]
-    return []
+    steps = pruning_steps.steps(chain)
+    dense = [number for number, step in enumerate(steps, start=1) if step.dense]
+    if not dense:
+        return []
+    numbers = f"{'Step' if len(dense) == 1 else 'Steps'} {join_words(map(str, dense))}"
+    restores = f"{numbers} {'restores' if len(dense) == 1 else 'restore'} all pruned weights"
+    return [
+        f"{restores}{'' if pruning_steps.last_target(chain) else '; the final model is dense'}."
+    ]
 
 
 def _final_notes(chain: strategies.IterativeSpec) -> list[str]:
@@ -56,8 +68,8 @@ def schedule_chosen() -> None:
         st.session_state[f"{PREFIX}iterative.custom_schedule"] = ""
         return
     targets = pruning_steps.targets(spec_of(st.session_state[VALUES]).iterative)
-    # A custom schedule never falls, so one that ends dense starts without its last step.
-    use_targets(targets if targets[-1] else targets[:-1])
+    # A custom schedule never falls, so it starts without the dense steps.
+    use_targets([target for target in targets if target])
 
 
 def schedule_typed() -> None:

@@ -107,24 +107,32 @@ def dense_sparse_dense(target: float, steps: int) -> list[float]:
     return [target] * (steps - 1) + [0.0]
 
 
+def ac_dc(target: float, steps: int) -> list[float]:
+    """S and 0 in turn, so that the last step has S. Peste et al. 2021.
+
+    In a step with 0 all weights return, as zeros, and are trained together.
+    """
+    return [target if (steps - step) % 2 == 0 else 0.0 for step in range(1, steps + 1)]
+
+
 @dataclass(frozen=True)
 class SparsitySchedule(Method):
     """A sparsity schedule.
 
     `targets` maps (target, steps) to the sparsity of each step; None where the user gives them.
     `regrowth` maps the number of steps to the share of each layer's remaining weights that is
-    dropped and regrown before each step. A schedule that `ends_dense` restores all weights in
-    the last step.
+    dropped and regrown before each step. A schedule that `restores` has steps in which all
+    weights return.
     """
 
     targets: Schedule | None = None
     regrowth: Callable[[int], list[float]] | None = None
-    ends_dense: bool = False
+    restores: bool = False
 
     @property
     def regrows(self) -> bool:
         """Whether pruned weights return in some step."""
-        return self.regrowth is not None or self.ends_dense
+        return self.regrowth is not None or self.restores
 
 
 SPARSITY_SCHEDULES = Registry(
@@ -203,7 +211,17 @@ SPARSITY_SCHEDULES = Registry(
             "Han et al. 2017",
             "https://arxiv.org/abs/1607.04381",
             targets=dense_sparse_dense,
-            ends_dense=True,
+            restores=True,
+        ),
+        SparsitySchedule(
+            "ac_dc",
+            "AC/DC (alternating)",
+            "Sparse steps at the target and dense steps, in which all weights are trained, in "
+            "turn. The last step is sparse.",
+            "Peste et al. 2021",
+            "https://arxiv.org/abs/2106.12379",
+            targets=ac_dc,
+            restores=True,
         ),
         SparsitySchedule(CUSTOM, "Custom", "Your own sparsity for each step."),
     ),

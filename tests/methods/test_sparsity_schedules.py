@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 
 FORMULAS = [name for name in SPARSITY_SCHEDULES if name != CUSTOM]
-RISING = [name for name in FORMULAS if not SPARSITY_SCHEDULES[name].ends_dense]
+RISING = [name for name in FORMULAS if not SPARSITY_SCHEDULES[name].restores]
 REGROWING = [name for name in FORMULAS if SPARSITY_SCHEDULES[name].regrowth]
 
 
@@ -56,6 +56,7 @@ BY_HAND = {
     "one_cycle": [0.145958, 0.704725, 0.796842, 0.8],  # 0.8 (1 + e^-9) / (1 + e^(5 - 3.5 i))
     "rigl": [0.8, 0.8, 0.8, 0.8],
     "dense_sparse_dense": [0.8, 0.8, 0.8, 0.0],
+    "ac_dc": [0.0, 0.8, 0.0, 0.8],
 }
 
 
@@ -89,7 +90,7 @@ def test_regrowth_falls_and_stops_before_the_end(name: str, steps: int) -> None:
     assert shares[-1] == 0 or steps < 4
 
 
-def test_weights_return_where_a_schedule_regrows_or_ends_dense() -> None:
+def test_weights_return_where_a_schedule_regrows_or_restores() -> None:
     returning = {name for name, schedule in SPARSITY_SCHEDULES.items() if schedule.regrows}
     assert returning == {*REGROWING, *(set(FORMULAS) - set(RISING))}
-    assert returning == {"rigl", "dense_sparse_dense"}
+    assert returning == {"rigl", "dense_sparse_dense", "ac_dc"}

@@ -71,8 +71,8 @@ def test_the_chart_draws_the_sparsities_of_the_plan() -> None:
         models = plan(chosen, Facts(chosen)).models
         targets = [100 * model.target for model in models if model.strategy == "iterative"]
         assert chosen.iterative.schedule == name
-        # The custom schedule starts with that of DSD, but for its last step, which falls.
-        assert len(targets) == (5 if name == "custom" else 6)
+        # The custom schedule starts with that of AC/DC, but for its two dense steps.
+        assert len(targets) == (4 if name == "custom" else 6)
         assert drawn(test) == pytest.approx([0, *targets], abs=1e-9)
 
 
@@ -182,6 +182,11 @@ def test_regrowth_is_noted_by_step() -> None:
     captions = [caption.value for caption in ran(test).caption]
     assert "Step 4 restores all pruned weights; the final model is dense." in captions
     assert drawn(test)[-2:] == [90, 0]
+    widget(test, "iterative.schedule").set_value("ac_dc")
+    captions = [caption.value for caption in ran(test).caption]
+    assert "Step 3 restores all pruned weights." in captions
+    widget(test, "iterative.schedule").set_value("custom")
+    assert not ran(test).exception
 
 
 def test_regrowth_with_one_step_is_refused_in_the_page_s_words() -> None:

@@ -176,6 +176,23 @@ def test_dense_sparse_dense_and_its_equal_budget_control_end_dense() -> None:
     assert equal_budget.settings["epochs"] == 4
 
 
+@pytest.mark.parametrize(
+    ("iterations", "targets", "dense"),
+    [
+        (3, ["0.8", "0.0", "0.8"], [None, True, None]),
+        (4, ["0.0", "0.8", "0.0", "0.8"], [None, None, True, None]),
+    ],
+)
+def test_ac_dc_alternates_and_ends_sparse(
+    iterations: int, targets: list[str], dense: list[bool | None]
+) -> None:
+    spec = chain(schedule="ac_dc", target=0.8, iterations=iterations, epochs=1)
+    assert settings(spec, "target") == targets
+    assert [s.settings.get("dense") for s in models(spec)] == dense
+    (equal_budget,) = models(spec, "one_shot_equal_budget")
+    assert equal_budget.settings["target"] == "0.8"
+
+
 @pytest.mark.parametrize("method", ["weight_rewinding", "random_reinit"])
 @pytest.mark.parametrize("schedule", RETURNING)
 def test_returning_weights_are_not_rewound(schedule: str, method: str) -> None:

@@ -43,6 +43,12 @@ RIGL = replace(
         schedule="rigl", target=0.8, iterations=3, epochs=0.5, equal_budget=False
     ),
 )
+ALTERNATING = replace(
+    CHAIN,
+    iterative=IterativeSpec(
+        schedule="ac_dc", target=0.8, iterations=3, epochs=1, equal_budget=False
+    ),
+)
 DENSE = replace(
     CHAIN,
     iterative=IterativeSpec(schedule="dense_sparse_dense", target=0.8, iterations=2, epochs=1),
@@ -119,7 +125,7 @@ def test_growth_is_the_gradient_of_pruned_weights_too() -> None:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("regrowth"))
     cache.prepare()
-    for spec in (RIGL, DENSE):
+    for spec in (RIGL, DENSE, ALTERNATING):
         run_here(cache, spec)
     return cache
 
@@ -158,6 +164,15 @@ def test_dense_sparse_dense_ends_with_all_weights(ran: Cache) -> None:
     zeros = int(str(dense["prunable_zeros"]))
     assert zeros < 0.3 * size(dense)
     assert bool(zeros) == bool(dense["notes"])
+
+
+def test_ac_dc_prunes_again_after_its_dense_step(ran: Cache) -> None:
+    """Weights that the dense step has trained replace some that the first step had kept."""
+    (first, before), (dense, kept), (last, after) = pruned_models(ran, ALTERNATING)
+    assert all(bool(mask.all()) for mask in kept.values())
+    assert dense["returned"] == first["prunable_zeros"] == last["prunable_zeros"]
+    assert last["prunable_zeros"] == round(0.8 * size(last))
+    assert any(not torch.equal(before[name], mask) for name, mask in after.items())
 
 
 def test_remaining_weights_that_are_zero_are_noted() -> None:
