@@ -120,6 +120,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     lr_start = schedule_start(settings.recovery, base)
     plan = training_plan(settings, base.data, lr_span, "level", parent.epochs_total, lr_start)
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    state.seconds += step.seconds
     chosen = state.masks or chosen
     masks.save(chosen.weight_masks, context.folder / MASK_FILE)
     if settings.keep_optimizer:
@@ -130,6 +131,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     notes = [
         *step_notes(layers(model), settings.pruning, float(settings.target)),
         *_zeros_notes(model, context),
+        *step.notes,
         *surviving_zeros(chosen),
         *training_notes(state, settings.epochs),
         *rewinding_notes(settings.recovery, base),

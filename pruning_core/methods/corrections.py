@@ -9,6 +9,8 @@ from pruning_core.methods.registry import Method, Registry
 ENGINE = "pruning_core.engine.correction.corrections"
 # The Gram matrix of more inputs than this takes over 170 MB: a 3x3 kernel on 512 channels.
 MAX_INPUTS = 4608
+# Optimal Brain Surgeon removes the inputs of wider layers in parts, each beside all the others.
+RANKED_INPUTS = 1024
 NO_BATCH_NORM = "The model has no batch norm, so BN recalibration changes nothing."
 
 

@@ -27,6 +27,11 @@ class Criterion(Method):
     weights of a filter or kernel become one score: their sum, their Lp norm, or the first of
     them. `signed` scores can be negative. `unsupported` names a function that takes a model and
     returns the reason why it cannot be scored, or an empty text.
+
+    `compensation` names the training-free correction with which the pruning step itself ends, on
+    the calibration images and against the model before the step. `rescoring` then names a function
+    that takes the inputs of the criterion and returns another one: it scores a layer again, with
+    inputs from the layers that are pruned already (see `engine.criteria.obs`).
     """
 
     needs: tuple[Need, ...] = ()
@@ -34,6 +39,8 @@ class Criterion(Method):
     join: Join = "sum"
     signed: bool = False
     unsupported: str = ""
+    compensation: str = ""
+    rescoring: str = ""
 
 
 CRITERIA = Registry(
@@ -120,6 +127,19 @@ CRITERIA = Registry(
             f"{ENGINE}.gradients:obd",
             needs=(IMAGES,),
             cost=10.7,
+        ),
+        Criterion(
+            "obs",
+            "Optimal Brain Surgeon (OBS)",
+            "The loss without the weight when the other weights of its row make up for it. The "
+            "pruning step also sets the remaining weights so that they do.",
+            "Frantar and Alistarh 2022",
+            "https://arxiv.org/abs/2208.11580",
+            f"{ENGINE}.obs:obs",
+            needs=(IMAGES,),
+            cost=2.0,
+            compensation="weight_reconstruction",
+            rescoring=f"{ENGINE}.obs:rescoring",
         ),
     ),
 )

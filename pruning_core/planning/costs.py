@@ -13,7 +13,7 @@ from functools import singledispatch
 from typing import Any
 
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
-from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS
+from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS, RANKED_INPUTS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import distinct_masks
 from pruning_core.methods.layers import Layer, prunable
@@ -117,7 +117,11 @@ def _(settings: PrunedSettings, sizes: Sizes) -> float:
     scoring = settings.pruning
     if "criterion" not in scoring:
         return 0.0
-    return CRITERIA[scoring["criterion"]].cost * _calibration_images(scoring, sizes)
+    criterion, images = CRITERIA[scoring["criterion"]], _calibration_images(scoring, sizes)
+    steps = criterion.cost * images
+    if criterion.compensation:
+        steps += correction_steps(criterion.compensation, images, len(sizes.layers))
+    return steps
 
 
 @_untrained_steps.register
@@ -154,16 +158,40 @@ def correction_steps(name: str, images: float, layers: int) -> float:
 
 
 def _solver_seconds(stage: Stage, by_key: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
-    """The seconds in which a correction solves its equations; 0 for other stages."""
-    correction = _settings(stage)
-    if not isinstance(correction, CorrectionSettings):
-        return 0.0
-    if not CORRECTIONS[correction.correction].solves:
+    """The seconds in which a stage solves equations or factorizes matrices; 0 for other stages."""
+    settings = _settings(stage)
+    if isinstance(settings, PrunedSettings) and "criterion" in settings.pruning:
+        return _pruning_seconds(settings, layers)
+    if not isinstance(settings, CorrectionSettings) or not CORRECTIONS[settings.correction].solves:
         return 0.0
     parent = by_key[stage.parent]
     while not isinstance(pruned := _settings(parent), PrunedSettings):
         parent = by_key[parent.parent]
-    return solver_seconds(layers, float(pruned.target), correction.pruning)
+    return solver_seconds(layers, float(pruned.target), settings.pruning)
+
+
+def _pruning_seconds(settings: PrunedSettings, layers: Sequence[Layer]) -> float:
+    """The seconds of a pruning step whose criterion compensates."""
+    criterion, target = CRITERIA[settings.pruning["criterion"]], float(settings.target)
+    seconds = 0.0
+    if criterion.compensation and CORRECTIONS[criterion.compensation].solves:
+        seconds += solver_seconds(layers, target, settings.pruning)
+    if criterion.rescoring:
+        chosen = prunable(layers, settings.pruning["layers"], settings.pruning["exclude"])
+        # Both passes rank all weights.
+        seconds += 2 * sum(map(_ranking_multiplications, chosen)) / SOLVER_RATE
+    return seconds
+
+
+def _ranking_multiplications(layer: Layer) -> float:
+    """The multiplications that remove the inputs of each output of a layer one after another.
+
+    Of d inputs d^3 / 2, in parts of at most `RANKED_INPUTS`.
+    """
+    inputs = math.prod(layer.shape[1:])
+    if layer.kind == "attention" or inputs > MAX_INPUTS:
+        return 0.0
+    return layer.shape[0] * inputs * min(inputs, RANKED_INPUTS) ** 2 / 2
 
 
 def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[str, Any]) -> float:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pruning_core.common.errors import Choice, Ref, SpecError
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
-from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
+from pruning_core.settings.conditions import chooses_masks
 from pruning_core.settings.pruning_steps import steps
 from pruning_core.settings.spec import Spec
 
@@ -21,6 +22,8 @@ def check_criterion(spec: Spec) -> None:
         _check_signed(spec)
     if spec.iterative.enabled and SPARSITY_SCHEDULES[spec.iterative.schedule].regrowth:
         _check_regrowth(spec)
+    if CRITERIA[spec.pruning.criterion].compensation and chooses_masks(spec):
+        _check_compensation(spec)
 
 
 def _criterion(spec: Spec) -> Choice:
@@ -72,6 +75,14 @@ def _check_signed(spec: Spec) -> None:
 def _check_regrowth(spec: Spec) -> None:
     """Refuse regrowth with scores that never change, or by the gradient of a single image."""
     schedule = Choice("iterative.schedule", spec.iterative.schedule)
+    if CRITERIA[spec.pruning.criterion].compensation:
+        raise SpecError(
+            "pruning.criterion",
+            "{criterion} changes the remaining weights to make up for the pruned ones, but with "
+            "{schedule} pruned weights return. Choose another criterion or another schedule.",
+            criterion=_criterion(spec),
+            schedule=schedule,
+        )
     if needs(spec.pruning.criterion, BASELINE):
         raise SpecError(
             "pruning.criterion",
@@ -85,6 +96,19 @@ def _check_regrowth(spec: Spec) -> None:
             "pruning.calibration_images",
             "{schedule} regrows weights by their gradient on calibration images; give at least 2.",
             schedule=schedule,
+        )
+
+
+def _check_compensation(spec: Spec) -> None:
+    """Refuse a recovery method that replaces the weights after the pruning step changed them."""
+    if RECOVERY_METHODS[spec.recovery.method].restarts:
+        raise SpecError(
+            "recovery.method",
+            "{criterion} changes the remaining weights to make up for the pruned ones, but "
+            "{method} replaces all weights. Choose {fine_tuning}, or another criterion.",
+            criterion=_criterion(spec),
+            method=Choice("recovery.method", spec.recovery.method),
+            fine_tuning=Choice("recovery.method", FINE_TUNING),
         )
 
 

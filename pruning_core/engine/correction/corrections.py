@@ -6,8 +6,8 @@ notes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class CorrectionInputs:
     `batches` are calibration images (N, 3, S, S), normalized, with labels (N,); the same in each
     iteration. `masks` are those of the weights (O, I, *K) by name. `recalibrate` recalibrates the
     batch norm of the pruned model on these images. `report` takes the share done, from 0 to 1.
+    `restore_zeros` is called after each layer that is solved: it sets what was pruned beside the
+    weights to zero again, such as the batch norm of a zero filter. `choose` holds functions by
+    name of the weight: each takes the layer, with its dense weight, and the sums over its inputs
+    and outputs, and returns the mask (O, I, *K) that counts instead of that in `masks`.
     """
 
     pruned: nn.Module
@@ -44,6 +48,8 @@ class CorrectionInputs:
     recalibrate: Callable[[], None]
     seed: int = 0
     report: Callable[[float], None] = lambda share: None
+    restore_zeros: Callable[[], None] = lambda: None
+    choose: Mapping[str, Callable[[TracedLayer, ProductSums], Tensor]] = field(default_factory=dict)
 
 
 def bn_recalibration(inputs: CorrectionInputs) -> list[str]:
@@ -109,9 +115,13 @@ def _reconstruct(inputs: CorrectionInputs, layer: TracedLayer, dense: TracedLaye
         sums.add(*regression_samples(module, layer_inputs, dense_output, generator))
     all_weights = torch.ones_like(module.weight, dtype=torch.bool)
     mask = inputs.masks.get(layer.weight_name, all_weights)
+    if choose := inputs.choose.get(layer.weight_name):
+        module.weight.copy_(dense.module.weight)
+        mask = choose(layer, sums)
     weight, offset = sums.solve(module, mask, layer.takes_offset)
     module.weight.copy_(weight)
     set_offset(layer, dense, offset)
+    inputs.restore_zeros()
 
 
 def _layer_pairs(inputs: CorrectionInputs) -> Iterator[tuple[TracedLayer, TracedLayer]]:

@@ -102,6 +102,17 @@ class ProductSums:
         self.xx += x.transpose(1, 2) @ x
         self.yx += y.transpose(1, 2) @ x
 
+    def products(self, with_offset: bool) -> tuple[Tensor, Tensor]:
+        """The mean products of inputs (g, d, d), and of outputs and inputs (g, o, d).
+
+        A free constant, the offset, is the same as centering inputs and outputs.
+        """
+        xx, yx = self.xx / self.count, self.yx / self.count
+        if not with_offset:
+            return xx, yx
+        x, y = self.x / self.count, self.y / self.count
+        return xx - x[:, :, None] * x[:, None], yx - y[:, :, None] * x[:, None]
+
     def solve(self, module: Layer, mask: Tensor, with_offset: bool) -> tuple[Tensor, Tensor]:
         """The new weight (O, I, *K), and the constant (O,) to add to each output channel.
 
@@ -110,11 +121,8 @@ class ProductSums:
         groups, outputs, inputs = self.yx.shape
         weight = module.weight.detach().cpu().double().reshape(groups, outputs, inputs)
         mask = mask.cpu().reshape(weight.shape)
-        xx, yx = self.xx / self.count, self.yx / self.count
+        xx, yx = self.products(with_offset)
         x, y = self.x / self.count, self.y / self.count
-        if with_offset:
-            # A free constant is the same as centering inputs and outputs.
-            xx, yx = xx - x[:, :, None] * x[:, None], yx - y[:, :, None] * x[:, None]
         if outputs == 1:
             solved = solve_depthwise(weight[:, 0], mask[:, 0], xx, yx[:, 0])[:, None]
         else:

@@ -7,6 +7,7 @@ that passes on through the network. With weight and bias of batch norm at zero t
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.calibration import inputs_for_pruning, inputs_for_regrowth
 from pruning_core.engine.data.loading import Splits
+from pruning_core.engine.masks.compensation import CompensatedStep
 from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, load
 from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
 from pruning_core.engine.models.layers import convolution_groups, weights
@@ -31,10 +33,16 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PruningStep:
-    """The masks from now on, and how many weights that were pruned before returned."""
+    """The masks from now on, and how many weights that were pruned before returned.
+
+    `seconds` is the time of a criterion that compensates, with its scoring, and `notes` say what
+    its compensation left out; 0 and empty for other criteria.
+    """
 
     masks: Masks
     returned: int
+    seconds: float
+    notes: list[str]
 
 
 def prune(
@@ -48,11 +56,13 @@ def prune(
     settings, initial = context.settings, initial_masks(context.store, context.row.parent)
     # Zeros of the initial weights stay, also where the target is below their share.
     pruning = {**settings.pruning, "keep_zeros": True} if initial else settings.pruning
-    target = float(settings.target)
+    criterion, target = CRITERIA[pruning["criterion"]], float(settings.target)
     prunable = weights(model, pruning["layers"], pruning["exclude"])
     previous = _previous_masks(context) or initial
     context.progress.say(0.0, "Scoring the weights")
-    scores = CRITERIA.load(pruning["criterion"])(inputs_for_pruning(model, context, splits, base))
+    started = time.perf_counter()
+    inputs = inputs_for_pruning(model, context, splits, base)
+    scores = CRITERIA.load(pruning["criterion"])(inputs)
     groups = convolution_groups(model)
     masks = compute_masks(scores, target, pruning, initial if settings.dense else previous, groups)
     if empty := empty_layers(masks):
@@ -68,11 +78,16 @@ def prune(
     norm_masks: Tensors = {}
     if settings.norms is not None:
         norm_masks = norms_of_zero_filters(model, masks, base.data["image_size"])
-    everything = {**dict(model.named_parameters()), **prunable}
-    applied = Masks(everything, masks, {**norm_masks, **others})
+    notes: list[str] = []
+    if criterion.compensation:
+        step = CompensatedStep(inputs, pruning, target, previous, initial, norm_masks)
+        masks, notes = step.run(model, masks, others, context.progress)
+    applied = Masks({**dict(model.named_parameters()), **prunable}, masks, {**norm_masks, **others})
     applied.multiply()
+    seconds = time.perf_counter() - started if criterion.compensation else 0.0
     returned = (masks[n].cpu() & ~mask.cpu() for n, mask in previous.items() if n in masks)
-    return PruningStep(applied, sum(int(torch.count_nonzero(mask)) for mask in returned))
+    count = sum(int(torch.count_nonzero(mask)) for mask in returned)
+    return PruningStep(applied, count, seconds, notes)
 
 
 def initial_masks(store: Store, key: str) -> Tensors:

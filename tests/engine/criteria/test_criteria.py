@@ -230,7 +230,7 @@ def test_scores_are_finite_and_repeatable(name: str) -> None:
         assert torch.equal(score, other[weight])
     third = scores_of(name, replace(inputs, generator=generator(4)))
     random = any(not torch.equal(one[n], third[n]) for n in one)
-    assert random == (name in ("random", "obd"))
+    assert random == (name in ("random", "obd", "obs"))
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_finite_is_an_error(name: str) -> None:
     assert given.model.training
 
 
-@pytest.mark.parametrize("name", ["obd", "wanda", "synflow", "movement"])
+@pytest.mark.parametrize("name", ["obd", "obs", "wanda", "synflow", "movement"])
 def test_scores_that_are_not_finite_are_an_error(name: str) -> None:
     given = inputs_of(name)
     given.weights["10.weight"].data[0, 0] = math.inf
@@ -272,7 +272,7 @@ def test_scores_that_are_not_finite_are_an_error(name: str) -> None:
         scores_of(name, given)
 
 
-@pytest.mark.parametrize("name", ["taylor", "snip", "synflow", "movement", "wanda", "obd"])
+@pytest.mark.parametrize("name", ["taylor", "snip", "synflow", "movement", "wanda", "obd", "obs"])
 def test_scores_that_are_all_zero_are_refused(name: str) -> None:
     """Otherwise the position alone would decide which weights are pruned."""
     model = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.Flatten(), nn.Linear(128, 3))
