@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pruning_core.methods.registry import Method, Registry
@@ -9,8 +10,9 @@ from pruning_core.methods.registry import Method, Registry
 ENGINE = "pruning_core.engine.correction.corrections"
 # The Gram matrix of more inputs than this takes over 170 MB: a 3x3 kernel on 512 channels.
 MAX_INPUTS = 4608
-# Optimal Brain Surgeon removes the inputs of wider layers in parts, each beside all the others.
-RANKED_INPUTS = 1024
+# Optimal Brain Surgeon removes the inputs of a layer in parts where all at once would take more
+# multiplications, some 20 s; of so many outputs all inputs are removed at once nevertheless.
+RANKING_MULTIPLICATIONS, RANKED_OUTPUTS = 2e11, 4
 NO_BATCH_NORM = "The model has no batch norm, so BN recalibration changes nothing."
 
 
@@ -67,6 +69,15 @@ CORRECTIONS = Registry(
         ),
     ),
 )
+
+
+def ranked_inputs(outputs: int, inputs: int) -> int:
+    """How many of the inputs of a layer Optimal Brain Surgeon removes together.
+
+    To remove d of them one after another takes d^3 / 2 multiplications for each output.
+    """
+    width = math.sqrt(2 * RANKING_MULTIPLICATIONS / max(outputs * inputs, 1))
+    return inputs if width >= inputs else max(1, int(width))
 
 
 def correction_at(place: int) -> Correction:

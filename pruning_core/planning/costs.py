@@ -13,7 +13,7 @@ from functools import singledispatch
 from typing import Any
 
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
-from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS, RANKED_INPUTS
+from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS, RANKED_OUTPUTS, ranked_inputs
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import distinct_masks
 from pruning_core.methods.layers import Layer, prunable
@@ -184,14 +184,13 @@ def _pruning_seconds(settings: PrunedSettings, layers: Sequence[Layer]) -> float
 
 
 def _ranking_multiplications(layer: Layer) -> float:
-    """The multiplications that remove the inputs of each output of a layer one after another.
-
-    Of d inputs d^3 / 2, in parts of at most `RANKED_INPUTS`.
-    """
-    inputs = math.prod(layer.shape[1:])
+    """The multiplications that remove the inputs of each output of a layer one after another."""
+    outputs, inputs = layer.shape[0], math.prod(layer.shape[1:])
     if layer.kind == "attention" or inputs > MAX_INPUTS:
         return 0.0
-    return layer.shape[0] * inputs * min(inputs, RANKED_INPUTS) ** 2 / 2
+    together = ranked_inputs(outputs, inputs)
+    sample = 0 if together == inputs else RANKED_OUTPUTS * inputs**3
+    return (outputs * inputs * together**2 + sample) / 2
 
 
 def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[str, Any]) -> float:

@@ -129,6 +129,23 @@ def test_scoring_takes_time_with_calibration_images() -> None:
     assert remaining("taylor", 100_000) == remaining("taylor", 1437)
 
 
+def test_removing_weights_one_after_another_takes_time() -> None:
+    """Both passes of OBS, and least squares once; the inputs of the wider layer in parts."""
+    narrow = {"name": "n", "kind": "conv", "role": "", "shape": [64, 128, 3, 3], "size": 73728}
+    wide = {"name": "w", "kind": "conv", "role": "", "shape": [512, 256, 3, 3], "size": 1179648}
+    facts = {**MODEL, "layers": [narrow, wide]}
+
+    def remaining(criterion: str) -> float:
+        pruning = PruningSpec(criterion, calibration_images=1)
+        spec = replace(untrained(QUICKSTART, 0.5), pruning=pruning)
+        return seconds(spec, Facts(spec, model=facts)).remaining
+
+    removal = 64 * 1152**3 + 2 * 2e11 + 4 * 2304**3
+    solution = (64 * 576**3 + 512 * 1152**3) / 3
+    added = remaining("obs") - remaining("wanda")
+    assert added == pytest.approx((removal + solution) / 7e9, rel=0.01)
+
+
 def test_cached_stages_take_no_time() -> None:
     """With pretrained weights the inspection of the model itself gives the speed."""
     spec = replace(QUICKSTART, model=replace(QUICKSTART.model, weights="pretrained"))

@@ -9,11 +9,13 @@ import pytest
 
 from pruning_core.common.errors import Choice, Ref, SpecError
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
+from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
 from tests.helpers.inspections import DATA, MODEL, Facts
@@ -136,6 +138,7 @@ def test_regrowth_with_scores_that_never_change_is_refused(schedule: str) -> Non
     chain = replace(QUICKSTART.iterative, schedule=schedule)
     for pruning, field in (
         (PruningSpec(criterion="snip"), "pruning.criterion"),
+        (PruningSpec(criterion="obs"), "pruning.criterion"),
         (PruningSpec(calibration_images=1), "pruning.calibration_images"),
     ):
         spec = replace(QUICKSTART, pruning=pruning, iterative=chain)
@@ -144,3 +147,18 @@ def test_regrowth_with_scores_that_never_change_is_refused(schedule: str) -> Non
         assert caught.value.field == field
         without = replace(spec, iterative=replace(chain, enabled=False))
         assert plan(without, Facts(without)).complete
+
+
+@pytest.mark.parametrize("method", RECOVERY_METHODS)
+def test_compensated_weights_are_not_replaced(method: str) -> None:
+    """With a criterion that changes the remaining weights, no method may replace them."""
+    recovery = RecoverySpec(method=method)
+    spec = replace(spec_with("obs"), recovery=recovery)
+    if not RECOVERY_METHODS[method].restarts:
+        assert plan(spec, Facts(spec)).complete
+        return
+    with pytest.raises(SpecError, match="make up for the pruned ones") as caught:
+        plan(spec, Facts(spec))
+    assert caught.value.field == "recovery.method"
+    other = replace(spec_with("wanda"), recovery=recovery)
+    assert plan(other, Facts(other)).complete

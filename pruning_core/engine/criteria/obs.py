@@ -42,7 +42,7 @@ from pruning_core.engine.criteria.inputs import (
 )
 from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.traced_layers import Layer, TracedLayer, traced_layers
-from pruning_core.methods.corrections import MAX_INPUTS, RANKED_INPUTS
+from pruning_core.methods.corrections import MAX_INPUTS, RANKED_OUTPUTS, ranked_inputs
 
 Rescoring = Callable[[TracedLayer, ProductSums, Tensor], Tensor]
 
@@ -52,8 +52,8 @@ BLOCK = 8
 SHRINK = 0.75
 # So much each loss in a row is above the one before, at least; more than float32 rounds.
 STEP = 1e-6
-# Numbers in the matrices of the layers or units that are computed together: 256 MB.
-MAX_NUMBERS = 2**25
+# Numbers in the matrices of the layers or units that are computed together: 128 MB.
+MAX_NUMBERS = 2**24
 
 
 def obs(inputs: CriterionInputs) -> Tensors:
@@ -114,15 +114,14 @@ def removal_losses(weight: Tensor, inverse: Tensor, block: int = BLOCK) -> Tenso
     """The losses (U, d) at which the columns of each unit are removed, one after another.
 
     `weight` (U, n, d) holds the rows of the units, which lose their columns together, and `inverse`
-    (U, d, d) is A for each. A column with the least sum over the rows of w_j^2 / A_jj is removed
-    first, and the others change to make up for it; of equal columns the first goes first. Of m
-    remaining columns m / `block` are removed at a time, at least one; their losses are those of a
-    removal one by one in this order. A loss is a little above that of the column before, at least,
-    so the lowest losses are always the first ones in the order.
+    (U, d, d) is A for each, and is changed in place. A column with the least sum over the rows of
+    w_j^2 / A_jj is removed first, and the others change to make up for it; of equal columns the
+    first goes first. Of m remaining columns m / `block` are removed at a time, at least one; their
+    losses are those of a removal one by one in this order. A loss is a little above that of the
+    column before, at least, so the lowest losses are always the first ones in the order.
     """
+    weight = weight.clone()
     units, rows, columns = weight.shape
-    # Baddbmm changes them in place.
-    weight, inverse = weight.clone(), inverse.clone()
     losses = weight.new_zeros(units, columns)
     names = torch.arange(columns).expand(units, -1)
     present = torch.ones(units, columns, dtype=torch.bool)
@@ -147,9 +146,7 @@ def removal_losses(weight: Tensor, inverse: Tensor, block: int = BLOCK) -> Tenso
         across = torch.linalg.solve_triangular(factor, across, upper=False)
         values = weight.gather(2, removed[:, None].expand(-1, rows, -1)).transpose(1, 2)
         values = torch.linalg.solve_triangular(factor, values, upper=False)
-        growth = torch.full((count,), 1 + STEP, dtype=weight.dtype).cumprod(0)
-        loss = torch.cat([highest, values.square().sum(2) / growth], 1).cummax(1).values[:, 1:]
-        loss *= growth
+        loss = _rising(values.square().sum(2), highest)
         losses.scatter_(1, names.gather(1, removed), loss)
         highest = loss[:, -1:]
         weight.baddbmm_(values.transpose(1, 2), across, alpha=-1)
@@ -173,6 +170,15 @@ def layer_scores(weight: Tensor, gram: Tensor, curvature: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(losses.reshape(weight.shape))
 
 
+def _rising(losses: Tensor, before: Tensor) -> Tensor:
+    """Losses (U, k) in the order of removal, each raised a little above the one before it.
+
+    `before` (U, 1) are those of the removals before. Where all are 0 they stay 0.
+    """
+    growth = torch.full((losses.shape[1],), 1 + STEP, dtype=losses.dtype).cumprod(0)
+    return torch.cat([before, losses / growth], 1).cummax(1).values[:, 1:] * growth
+
+
 def row_losses(weight: Tensor, gram: Tensor, rows: int = 1, ridge: float = RIDGE) -> Tensor:
     """The losses (g, o, d) of all weights (g, o, d) of a layer with the Gram matrices (g, d, d).
 
@@ -191,16 +197,42 @@ def row_losses(weight: Tensor, gram: Tensor, rows: int = 1, ridge: float = RIDGE
     padded[:, :outputs] = weight
     units = padded.reshape(groups * per_group, rows, inputs)
     group = torch.arange(groups).repeat_interleave(per_group)
-    losses = weight.new_empty(len(units), inputs)
-    for columns in torch.arange(inputs).split(RANKED_INPUTS):
-        for part in torch.arange(len(units)).split(max(1, MAX_NUMBERS // len(columns) ** 2)):
-            matrices = inverse[group[part][:, None, None], columns[:, None], columns]
-            values = units[part[:, None], :, columns].transpose(1, 2)
-            losses[part[:, None], columns] = removal_losses(values, matrices)
+    width = ranked_inputs(len(units), inputs)
+    losses = _losses_in_parts(units, inverse, group, width)
+    if width < inputs:
+        sample = torch.linspace(0, len(units) - 1, min(RANKED_OUTPUTS, len(units))).long()
+        together = _losses_in_parts(units[sample], inverse, group[sample], inputs)
+        losses = _rescaled(losses, losses[sample], together)
     sizes = torch.full((per_group, 1), float(rows), dtype=weight.dtype)
     sizes[-1] = outputs - (per_group - 1) * rows
     shared = losses.reshape(groups, per_group, inputs) / sizes * scale
     return shared.repeat_interleave(rows, 1)[:, :outputs]
+
+
+def _losses_in_parts(units: Tensor, inverse: Tensor, group: Tensor, width: int) -> Tensor:
+    """The losses (U, d) of units (U, n, d); `width` columns are removed beside all others.
+
+    `inverse` is (g, d, d), and `group` (U,) the group of each unit.
+    """
+    losses = units.new_empty(len(units), units.shape[2])
+    for columns in torch.arange(units.shape[2]).split(width):
+        for part in torch.arange(len(units)).split(max(1, MAX_NUMBERS // len(columns) ** 2)):
+            matrices = inverse[group[part][:, None, None], columns[:, None], columns]
+            values = units[part[:, None], :, columns].transpose(1, 2)
+            losses[part[:, None], columns] = removal_losses(values, matrices)
+    return losses
+
+
+def _rescaled(losses: Tensor, in_parts: Tensor, together: Tensor) -> Tensor:
+    """Losses (U, d) of columns removed in parts, as large as if all were removed together.
+
+    In parts too little is lost, above all by the last columns. The k-th lowest loss of each unit is
+    multiplied by the ratio of the k-th losses of a sample of units that were removed both ways.
+    """
+    sums = [sample.sort(1).values.sum(0) for sample in (together, in_parts)]
+    ratio = torch.where(sums[1] > 0, sums[0] / sums[1], 1.0)
+    ordered, order = losses.sort(dim=1, stable=True)
+    return losses.scatter(1, order, _rising(ordered * ratio, ordered.new_zeros(len(losses), 1)))
 
 
 def output_curvatures(inputs: CriterionInputs, layers: Sequence[TracedLayer]) -> Tensors:

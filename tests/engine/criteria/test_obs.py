@@ -119,11 +119,24 @@ def test_groups_and_parts_of_columns_are_layers_of_their_own(
         last = row_losses(weight[i : i + 1, 4:], gram[i : i + 1])[0]
         torch.testing.assert_close(last, together[i, 4:])
     assert not bool(together[2].any())
-    monkeypatch.setattr(module, "RANKED_INPUTS", 1)
-    # In parts of one column, each loses what it would lose first.
+
+
+def test_columns_of_a_wide_layer_are_removed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part beside all other columns; a sample of rows tells how much more all lose together.
+
+    With one column at a time the order is that of the first removals.
+    """
+    weight, gram = random(1, 5, 6, seed=1), gram_of(6)[None]
+    exact = row_losses(weight, gram)[0]
+    monkeypatch.setattr(module, "ranked_inputs", lambda outputs, inputs: 1)
+    monkeypatch.setattr(module, "RANKED_OUTPUTS", 5)
     damped = gram[0] + RIDGE * gram[0].diagonal().mean() * torch.eye(6, dtype=DOUBLE)
-    single = weight[0].square() / torch.linalg.inv(damped).diagonal()
-    torch.testing.assert_close(row_losses(weight[:1], gram[:1])[0], single)
+    first = weight[0].square() / torch.linalg.inv(damped).diagonal()
+    actual = row_losses(weight, gram)[0]
+    assert torch.equal(actual.argsort(1), first.argsort(1))
+    totals = [float(losses.sum()) for losses in (first, actual, exact)]
+    assert totals[0] < 0.5 * totals[2]
+    assert totals[1] == pytest.approx(totals[2], rel=0.1)
 
 
 def network() -> nn.Sequential:
@@ -260,7 +273,7 @@ def test_masks_are_exact_to_the_unit_and_the_weights_are_zero(
     """As many units as the first pass chose, in every layer, whatever the second pass chose."""
     dense = network()
     batches = [(images, labels) for images, labels in inputs_of(dense).batches]
-    settings = {
+    settings: dict[str, Any] = {
         "granularity": granularity,
         "allocation": allocation,
         "min_density": 0.02,

@@ -23,8 +23,9 @@ from pruning_core.engine.criteria.calibration import (
 )
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.data.loading import ImageSet, Splits
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.stage_inputs import MASK_FILE
+from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import BaselineSettings, PrunedSettings
@@ -32,9 +33,13 @@ from pruning_core.planning.plan import plan
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.storage.store import Store
 from tests.helpers.models import weight_of
 from tests.helpers.stages import SMALL, run_here
+
+EXCLUDED = ("classifier",)
+OFF = IterativeSpec(enabled=False)
 
 
 def spec_with(criterion: str) -> Spec:
@@ -94,6 +99,31 @@ def test_snip_scores_the_dense_baseline(cache: Cache) -> None:
         actual = masks_of_steps(cache, spec_with(criterion))
         once, chain = actual["one_shot", 0], actual["iterative", 2]
         assert all(torch.equal(once[name], chain[name]) for name in once) == same
+
+
+@pytest.mark.parametrize("granularity", ["unstructured", "filter"])
+def test_obs_sets_the_remaining_weights_and_repeats_them(cache: Cache, granularity: str) -> None:
+    """Bit for bit; where filters are pruned, their batch norm is zero although it was corrected."""
+    pruning = PruningSpec("obs", granularity=granularity, calibration_images=40, exclude=EXCLUDED)
+    spec, store = replace(SMALL, pruning=pruning, iterative=OFF), Store(cache)
+    run_here(cache, spec)
+    baseline, pruned = plan(spec, store).models
+    dense = sparse_file.load(store.file(baseline.key, MODEL_FILE))
+    first = sparse_file.load(store.file(pruned.key, MODEL_FILE))
+    kept = masks.load(store.file(pruned.key, MASK_FILE))
+    assert all(not torch.equal(first[name][m], dense[name][m]) for name, m in kept.items())
+    assert all(torch.equal(first[name] != 0, mask) for name, mask in kept.items())
+    assert store.read(pruned.key)["seconds"] > 0
+    if granularity == "filter":
+        zero = ~kept["features.0.0.weight"].flatten(1).any(1)
+        assert bool(zero.any())
+        for name in ("features.0.1.weight", "features.0.1.bias"):
+            assert not bool(first[name][zero].any())
+            assert bool(first[name][~zero].all())
+    store.remove(pruned.key)
+    run_here(cache, spec)
+    second = sparse_file.load(store.file(pruned.key, MODEL_FILE))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_movement_is_kept_only_by_training_before_a_pruning_step(cache: Cache) -> None:
