@@ -110,6 +110,15 @@ def test_a_criterion_names_a_function_that_finds_unsupported_models() -> None:
             assert inspect.signature(function).bind("model").args == ("model",)
 
 
+def test_a_criterion_that_compensates_names_a_correction_and_scores_layers_again() -> None:
+    for criterion in CRITERIA.values():
+        if criterion.compensation:
+            assert CORRECTIONS[criterion.compensation].implementation
+        if criterion.rescoring:
+            assert criterion.compensation
+            assert inspect.signature(load(criterion.rescoring)).bind("inputs").args == ("inputs",)
+
+
 @pytest.mark.parametrize("command", COMMANDS.values())
 def test_a_command_names_a_function_that_adds_its_options(command: Command) -> None:
     assert inspect.signature(load(command.options)).bind("parser").args == ("parser",)

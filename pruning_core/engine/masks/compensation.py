@@ -88,6 +88,8 @@ class CompensatedStep:
 
         def choose(layer: TracedLayer, sums: ProductSums) -> Tensor:
             name = layer.weight_name
+            if bool(masks[name].all()):
+                return masks[name]
             units = remaining_units(masks[name], pruning)
             share = 1 - float(np.count_nonzero(units)) / units.size
             amount = self.target if pattern_of(pruning["granularity"]) else share

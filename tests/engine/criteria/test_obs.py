@@ -18,7 +18,8 @@ from pruning_core.engine.criteria import obs as module
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.obs import obs, output_curvatures, removal_losses, row_losses
 from pruning_core.engine.masks.compensation import CompensatedStep
-from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.masks import Masks, compute_masks
+from pruning_core.engine.masks.pruning_step import norms_of_zero_filters
 from pruning_core.engine.masks.units import remaining_units
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.models.traced_layers import traced_layers
@@ -333,3 +334,22 @@ def test_the_second_pass_chooses_with_the_inputs_of_pruned_layers() -> None:
     first_pass = compute_masks(obs(inputs), 0.7, to_dict(PruningSpec(criterion="obs")))
     _, masks, _ = pruned_copy(dense, list(inputs.batches), 0.7)
     assert any(not torch.equal(masks[name], first_pass[name]) for name in ("6.weight", "10.weight"))
+
+
+@torch.no_grad()
+def test_layers_after_a_zero_filter_are_solved_without_its_channel() -> None:
+    """So the mean of their outputs is that of the dense model once the batch norm is zero, too."""
+    dense, pruned = network(), network()
+    inputs = inputs_of(pruned)
+    settings = to_dict(PruningSpec(criterion="obs", granularity="filter", exclude=("10.weight",)))
+    inputs = replace(inputs, weights=weights(pruned, "all", ["10.weight"]))
+    masks = compute_masks(obs(inputs), 0.5, settings)
+    norms = norms_of_zero_filters(pruned, masks, 8)
+    assert norms
+    masks, _ = CompensatedStep(inputs, settings, 0.5, {}, {}, norms).run(
+        pruned, masks, {}, Progress()
+    )
+    Masks(dict(pruned.named_parameters()), masks, norms).multiply()
+    images = torch.cat([images for images, _ in inputs.batches])
+    means = [model[:7](images).mean((0, 2, 3)) for model in (dense, pruned)]
+    torch.testing.assert_close(*means, rtol=1e-4, atol=1e-4)
