@@ -15,7 +15,7 @@ from typing import Any
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS, RANKED_OUTPUTS, ranked_inputs
 from pruning_core.methods.criteria import CRITERIA
-from pruning_core.methods.granularity import distinct_masks
+from pruning_core.methods.granularity import block_of, distinct_masks
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import BASELINE, STRUCTURED
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -179,13 +179,18 @@ def _pruning_seconds(settings: PrunedSettings, layers: Sequence[Layer]) -> float
     if criterion.rescoring:
         chosen = prunable(layers, settings.pruning["layers"], settings.pruning["exclude"])
         # Both passes rank all weights.
-        seconds += 2 * sum(map(_ranking_multiplications, chosen)) / SOLVER_RATE
+        block = block_of(settings.pruning["granularity"]) or 1
+        work = sum(_ranking_multiplications(layer, block) for layer in chosen)
+        seconds += 2 * work / SOLVER_RATE
     return seconds
 
 
-def _ranking_multiplications(layer: Layer) -> float:
-    """The multiplications that remove the inputs of each output of a layer one after another."""
-    outputs, inputs = layer.shape[0], math.prod(layer.shape[1:])
+def _ranking_multiplications(layer: Layer, block: int) -> float:
+    """The multiplications that remove the inputs of a layer one after another.
+
+    `block` outputs share theirs.
+    """
+    outputs, inputs = math.ceil(layer.shape[0] / block), math.prod(layer.shape[1:])
     if layer.kind == "attention" or inputs > MAX_INPUTS:
         return 0.0
     together = ranked_inputs(outputs, inputs)

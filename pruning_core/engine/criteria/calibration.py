@@ -21,7 +21,7 @@ from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.state import Movement, TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
-from pruning_core.methods.granularity import pattern_of
+from pruning_core.methods.granularity import UNSTRUCTURED, block_of, pattern_of
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.storage.stage_context import Context
@@ -97,6 +97,7 @@ def inputs_for_pruning(
             scores, target if pattern else amount, pruning, groups=groups
         ),
         target=target,
+        block=block_of(pruning["granularity"]) or 1,
     )
 
 
@@ -133,6 +134,7 @@ def inputs_for_sensitivity(
         batches=analysis_images(settings, splits, base) if needs(criterion, IMAGES) else (),
         movement=_movement(context) if needs(criterion, MOVEMENT) else {},
         generator=torch.Generator().manual_seed(seed),
+        block=block_of(settings.granularity or UNSTRUCTURED) or 1,
     )
 
 

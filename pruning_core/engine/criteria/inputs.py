@@ -27,7 +27,8 @@ class CriterionInputs:
     images (N, 3, S, S), normalized, with labels (N,), on the device of the model; they can be
     iterated more than once. `movement` is the weight movement (O, I, *K) that training before the
     pruning step accumulated. `compute_masks` gives the masks (True: stays) of scores at an
-    amount, `target` is the amount of this pruning step, and `image_size` is S.
+    amount, `target` is the amount of this pruning step, and `image_size` is S. `block` output
+    channels are pruned together; it is 1 for other granularities than blocks.
     """
 
     weights: Tensors
@@ -38,6 +39,7 @@ class CriterionInputs:
     compute_masks: Callable[[Tensors, float], Tensors] = _no_masks
     target: float = 0.0
     image_size: int = 0
+    block: int = 1
 
 
 def checked_scores(criterion: str, scores: Tensors) -> Tensors:

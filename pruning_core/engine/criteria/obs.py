@@ -19,7 +19,7 @@ is where the updates of OBS end, whatever their order.
 
 Shapes: g groups of a convolution (1 for a linear layer), o output channels and d inputs of a group
 (input channels times taps of the kernel). O = g * o, and d = I * K * L. U units of up to n rows
-are pruned together; single weights are units of one row.
+are pruned together: the rows of a block. Other granularities have units of one row.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from pruning_core.engine.criteria.inputs import (
 from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.traced_layers import Layer, TracedLayer, traced_layers
 from pruning_core.methods.corrections import MAX_INPUTS, RANKED_OUTPUTS, ranked_inputs
+from pruning_core.methods.granularity import is_depthwise
 
 Rescoring = Callable[[TracedLayer, ProductSums, Tensor], Tensor]
 
@@ -72,7 +73,7 @@ def obs(inputs: CriterionInputs) -> Tensors:
         for part in _parts(layers):
             for layer, gram in gram_matrices(inputs, part).items():
                 weight, curvature = layer.module.weight.detach(), curvatures[layer.name]
-                scores[layer.weight_name] = layer_scores(weight, gram, curvature)
+                scores[layer.weight_name] = layer_scores(weight, gram, curvature, inputs.block)
     if others := {name: w for name, w in inputs.weights.items() if name not in scores}:
         scores |= obd(replace(inputs, weights=others))
     return checked_scores("obs", {name: scores[name] for name in inputs.weights})
@@ -92,7 +93,7 @@ def rescoring(inputs: CriterionInputs) -> Rescoring:
         optimum, _ = sums.solve(layer.module, mask, layer.takes_offset)
         gram, _ = sums.products(layer.takes_offset)
         weight = torch.empty_like(layer.module.weight.detach()).copy_(optimum)
-        return layer_scores(weight, gram, curvatures[layer.name])
+        return layer_scores(weight, gram, curvatures[layer.name], inputs.block)
 
     return scores
 
@@ -157,16 +158,19 @@ def removal_losses(weight: Tensor, inverse: Tensor, block: int = BLOCK) -> Tenso
 
 
 @torch.no_grad()
-def layer_scores(weight: Tensor, gram: Tensor, curvature: Tensor) -> Tensor:
+def layer_scores(weight: Tensor, gram: Tensor, curvature: Tensor, block: int = 1) -> Tensor:
     """The scores of a weight (O, I, *K) in its memory format; `curvature` is (O,).
 
-    `gram` (g, d, d) is that of its inputs. They are not a number where the weight is not finite.
+    `gram` (g, d, d) is that of its inputs. `block` output channels of a group are pruned together;
+    in depthwise layers each has its own inputs, and the scores of a block are only summed. The
+    scores are not a number where the weight is not finite.
     """
     factors = (curvature / 2).sqrt().expand(len(weight))[:, None]
     rows = weight.cpu().double().reshape(len(weight), -1) * factors
     if not bool(torch.isfinite(rows).all()):
         return torch.full_like(weight, math.nan)
-    losses = row_losses(rows.reshape(len(gram), -1, rows.shape[1]), gram)
+    together = 1 if is_depthwise(weight.shape, len(gram)) else block
+    losses = row_losses(rows.reshape(len(gram), -1, rows.shape[1]), gram, together)
     return torch.empty_like(weight).copy_(losses.reshape(weight.shape))
 
 

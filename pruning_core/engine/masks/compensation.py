@@ -16,6 +16,7 @@ from pruning_core.engine.correction.least_squares import ProductSums
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.masks.units import remaining_units
+from pruning_core.engine.models.layers import convolution_groups
 from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.traced_layers import TracedLayer
 from pruning_core.methods.corrections import CORRECTIONS
@@ -84,19 +85,19 @@ class CompensatedStep:
         if not rescoring or self.pruning["granularity"] == "filter":
             return {}
         pruning = {**self.pruning, "allocation": "uniform", "keep_zeros": True}
-        scores = load(rescoring)(self.inputs)
+        scores, groups = load(rescoring)(self.inputs), convolution_groups(self.inputs.model)
 
         def choose(layer: TracedLayer, sums: ProductSums) -> Tensor:
             name = layer.weight_name
             if bool(masks[name].all()):
                 return masks[name]
-            units = remaining_units(masks[name], pruning)
+            units = remaining_units(masks[name], pruning, groups[name])
             share = 1 - float(np.count_nonzero(units)) / units.size
             amount = self.target if pattern_of(pruning["granularity"]) else share
             former = {name: self.previous[name]} if name in self.previous else {}
             allowed = former.get(name, torch.ones_like(masks[name]))
             layer_scores = {name: scores(layer, sums, allowed)}
-            chosen = compute_masks(layer_scores, amount, pruning, former)[name]
+            chosen = compute_masks(layer_scores, amount, pruning, former, groups)[name]
             masks[name] = chosen & self.initial.get(name, chosen).to(chosen.device)
             return masks[name]
 

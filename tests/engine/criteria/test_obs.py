@@ -20,11 +20,11 @@ from pruning_core.engine.criteria.obs import obs, output_curvatures, removal_los
 from pruning_core.engine.masks.compensation import CompensatedStep
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.masks.pruning_step import norms_of_zero_filters
-from pruning_core.engine.masks.units import remaining_units
-from pruning_core.engine.models.layers import weights
+from pruning_core.engine.masks.units import mask_of_units, remaining_units
+from pruning_core.engine.models.layers import convolution_groups, weights
 from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.methods.allocation import ALLOCATIONS
-from pruning_core.methods.granularity import fits
+from pruning_core.methods.granularity import GRANULARITIES, block_of, fits, pattern_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.stage_context import Progress, StageError
@@ -235,8 +235,9 @@ def pruned_copy(dense: nn.Module, batches: Any, amount: float, **pruning: Any) -
     model = copy.deepcopy(dense)
     settings = to_dict(PruningSpec(**{"criterion": "obs", **pruning}))
     generator = torch.Generator().manual_seed(3)
-    inputs = CriterionInputs(weights(model, "all"), generator, model, batches)
-    masks = compute_masks(obs(inputs), amount, settings)
+    block = block_of(settings["granularity"]) or 1
+    inputs = CriterionInputs(weights(model, "all"), generator, model, batches, block=block)
+    masks = compute_masks(obs(inputs), amount, settings, groups=convolution_groups(model))
     step = CompensatedStep(inputs, settings, amount, {}, {}, {})
     masks, notes = step.run(model, masks, {}, Progress())
     return model, masks, notes
@@ -261,9 +262,9 @@ def test_a_linear_layer_has_at_most_the_error_of_magnitude_and_least_squares(see
     assert own < errors[1]
 
 
-GRANULARITIES = ("unstructured", "kernel", "filter", "2:4", "4:8")
 CASES = [(name, "uniform") for name in GRANULARITIES] + [
-    ("unstructured", allocation) for allocation in ALLOCATIONS if allocation != "uniform"
+    *(("unstructured", allocation) for allocation in ALLOCATIONS if allocation != "uniform"),
+    ("block:4", "global"),
 ]
 
 
@@ -283,12 +284,12 @@ def test_masks_are_exact_to_the_unit_and_the_weights_are_zero(
     }
     model, masks, notes = pruned_copy(dense, batches, 0.5, **settings)
     assert notes == []
+    groups = convolution_groups(dense)
     pruning = to_dict(PruningSpec(criterion="magnitude", **settings))
-    counts = {
-        name: int(np.count_nonzero(~remaining_units(m, pruning))) for name, m in masks.items()
-    }
-    sizes = {name: remaining_units(mask, pruning).size for name, mask in masks.items()}
-    if ":" in granularity:
+    units = {name: remaining_units(mask, pruning, groups[name]) for name, mask in masks.items()}
+    counts = {name: int(np.count_nonzero(~remaining)) for name, remaining in units.items()}
+    sizes = {name: remaining.size for name, remaining in units.items()}
+    if pattern_of(granularity):
         fitting = {name for name, mask in masks.items() if fits(mask.shape, granularity)}
         expected = {name: sizes[name] // 2 * (name in fitting) for name in masks}
         assert fitting
@@ -300,6 +301,7 @@ def test_masks_are_exact_to_the_unit_and_the_weights_are_zero(
     assert counts == expected
     for name, weight in weights(model, "all").items():
         assert torch.equal(weight != 0, masks[name])
+        assert torch.equal(mask_of_units(units[name], weight, pruning, groups[name]), masks[name])
     assert not any(
         torch.equal(w, weights(dense, "all")[n]) for n, w in weights(model, "all").items()
     )
