@@ -42,8 +42,8 @@ def _regrowth_notes(chain: strategies.IterativeSpec) -> list[str]:
         steps = f"steps 2 to {len(shares) + 1}" if len(shares) > 1 else "step 2"
         name, regrown = title.partition(" (")[0], ", ".join(shares)
         return [f"{name} regrows {regrown} of each layer's remaining weights in {steps}."]
-    steps = pruning_steps.steps(chain)
-    dense = [number for number, step in enumerate(steps, start=1) if step.dense]
+    planned = pruning_steps.steps(chain)
+    dense = [number for number, step in enumerate(planned, start=1) if step.dense]
     if not dense:
         return []
     numbers = f"{'Step' if len(dense) == 1 else 'Steps'} {join_words(map(str, dense))}"
