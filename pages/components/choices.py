@@ -6,7 +6,6 @@ keys before the widgets are drawn.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -223,7 +222,7 @@ def from_widget(name: str, value: Any) -> Any:
     if field.is_list and field.is_share:
         return number_lists.parse_percent(value)
     if field.is_list and field.item_type is str:
-        return [part.strip() for part in re.split("[,;]", value) if part.strip()]
+        return number_lists.parse_names(value)
     if field.is_list:
         return number_lists.parse(value, field.item_type)
     if field.about.none_is_zero:

@@ -42,8 +42,18 @@ def parse(text: str, kind: type[Number]) -> list[Number]:
 
 
 def _without_brackets(text: str) -> str:
-    stripped = text.strip()
-    return stripped[1:-1] if stripped[:1] + stripped[-1:] in ("[]", "()") else stripped
+    stripped = text.strip().rstrip(",;")
+    return stripped[1:-1] if stripped[:1] + stripped[-1:] in ("[]", "()", "{}") else stripped
+
+
+def parse_names(text: str) -> list[str]:
+    """Names between commas or semicolons, also as a list in Python or JSON: `["conv1", "fc"]`.
+
+    Brackets around names without quotes belong to a pattern, such as `[ab].weight`.
+    """
+    names = _without_brackets(text)
+    parts = re.split("[,;]", names if names.strip()[:1] in ("'", '"') else text)
+    return [name for part in parts if (name := part.strip(" \t\r\n'\""))]
 
 
 def parse_whole(text: str) -> int:
@@ -65,8 +75,10 @@ def parse_percent(text: str) -> list[float]:
     """
     values = parse(text.replace("%", " "), float)
     nonzero = [value for value in values if value]
-    shares = bool(nonzero) and all(0 < value < 1 for value in nonzero) and "%" not in text
-    if shares and _without_brackets(text) != text.strip():
+    # A 1 beside smaller shares is 100 %, and not 1 %.
+    small = bool(nonzero) and all(0 < value <= 1 for value in nonzero) and "%" not in text
+    shares = small and any(value < 1 for value in nonzero)
+    if shares and text.strip()[:1] in "[({":
         return [round(value, 6) for value in values]
     if shares:
         meant = ", ".join(trimmed(100 * value, 4) for value in values)

@@ -101,6 +101,9 @@ def test_a_refusal_names_settings_by_title(name: str, value: Any) -> None:
         (" (0.3,0.5) ", [0.3, 0.5]),
         ("[0, 30, 50]", [0.0, 0.3, 0.5]),
         ("[0.3 %]", [0.003]),
+        ("[0.0, 0.3, 1.0]", [0.0, 0.3, 1.0]),
+        ("[0.0, 0.3],", [0.0, 0.3]),
+        ("{0.3, 0.5}", [0.3, 0.5]),
     ],
 )
 def test_percent_text_becomes_shares(text: str, shares: list[float]) -> None:
@@ -118,6 +121,18 @@ def test_shares_survive_their_text_field(millionths: list[int]) -> None:
 def test_entries_survive_their_text_field(entries: list[str]) -> None:
     shown = choices.to_widget("pruning.exclude", entries)
     assert choices.from_widget("pruning.exclude", shown) == entries
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("['features.0', \"fc\"]", ["features.0", "fc"]),
+        ("('fc',)", ["fc"]),
+        ("[ab].weight, c.[0-3]", ["[ab].weight", "c.[0-3]"]),
+    ],
+)
+def test_a_list_of_names_can_be_pasted(text: str, entries: list[str]) -> None:
+    assert choices.from_widget("pruning.exclude", text) == entries
 
 
 def test_entries_are_separated_by_commas_or_semicolons() -> None:
