@@ -257,6 +257,8 @@ def main() -> None:
     ADDRESS.open()
     place = st.container()
     job = pick(lab)
+    if job:
+        live.limit_seed(job, ADDRESS)
     if job or lab.queue.deleted():
         run_table.draw_list(lab, ADDRESS, job.id if job else "")
     else:

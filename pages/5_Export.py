@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.address import Address, Parameter, number
+from pages.components.address import Address, Parameter, choice, number
 from pages.components.bundle import draw_bundle
 from pages.components.chart import draw_chart
 from pages.components.file_table import draw_file_table, waits
@@ -52,6 +52,7 @@ from pruning_core.results.file_goal import (
 )
 from pruning_core.results.goal import Goal
 from pruning_core.results.models import model_rows, titles
+from pruning_core.storage.bundle import BUNDLE_FORMATS
 from pruning_core.storage.jobs import Job
 
 ADDRESS = Address(
@@ -60,7 +61,7 @@ ADDRESS = Address(
     Parameter("model"),
     *GOAL,
     *PARAMETERS,
-    Parameter("bundle"),
+    choice("bundle", ["", *BUNDLE_FORMATS]),
     number("image", 0, 0, HIGHEST),
 )
 
@@ -124,7 +125,7 @@ def format_title(stage: Stage) -> str:
 
 def draw_sizes(frame: pd.DataFrame) -> None:
     """The sizes of all files as a chart, and all figures as a file."""
-    draw_chart(file_size_chart(frame), "files", alt=sizes_text(frame))
+    draw_chart(file_size_chart(frame), "files", alt=sizes_text(frame), numbers="file sizes")
     compared = [f.title for f in FILE_FORMATS.values() if not f.download]
     st.caption(
         f"Each file was written, read back and run on the test images. {join_words(compared)} are "

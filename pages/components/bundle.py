@@ -11,6 +11,7 @@ from pages.components.address import Address
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.markdown import inline
+from pages.components.number_lists import quoted
 from pages.components.run_stage import run_stage
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
@@ -37,6 +38,11 @@ def draw_bundle(
     formats = [name for name in BUNDLE_FORMATS if name in offered]
     if not formats:
         return
+    if address["bundle"] not in ("", *formats):
+        if address.given("bundle"):
+            title = FILE_FORMATS[address["bundle"]].title
+            address.reject(f"The file {quoted(title)} is not exported, so it has no bundle.")
+        address["bundle"] = ""
     preferred = DEFAULT_FORMAT if DEFAULT_FORMAT in formats else formats[0]
     # Until a file is chosen, the preferred format is, which may be exported later than others.
     widget = f"bundle {preferred}"
@@ -47,7 +53,7 @@ def draw_bundle(
     name = st.selectbox(
         "File",
         formats,
-        index=formats.index(address["bundle"] if address["bundle"] in formats else preferred),
+        index=formats.index(address["bundle"] or preferred),
         format_func=lambda name: FILE_FORMATS[name].title,
         key=widget,
         on_change=choose,

@@ -10,6 +10,7 @@ from pages.components.chart import draw_chart
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.markdown import inline
+from pages.components.number_lists import quoted
 from pages.components.run_stage import run_stage
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
@@ -88,6 +89,9 @@ def _other_models(lab: Lab, job: Job, model: PlannedModel, address: Address) -> 
         for one in outline.models
         if one.key != model.key and one.strategy != "baseline" and lab.store.exists(one.key)
     }
+    for key in address["also"] or () if address.given("also") else ():
+        if key not in finished:
+            address.reject(f"There is no other model {quoted(key)} to benchmark.")
     if not finished:
         return []
     if address["also"] is None:

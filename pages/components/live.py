@@ -19,7 +19,7 @@ from pages.components.markdown import inline, plain
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import ModelResult, ModelSettings
-from pruning_core.planning.stage import Missing, read_result
+from pruning_core.planning.stage import Missing, Outline, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.training import training_curves
@@ -28,6 +28,7 @@ from pruning_core.results.run_columns import STATE_TITLES, time_text
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_from_progress
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
+from pruning_core.storage.jobs import Job
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
@@ -157,9 +158,19 @@ def curves(arguments: str) -> go.Figure:
     return training_curves(*json.loads(arguments))
 
 
+def limit_seed(job: Job, address: Address) -> None:
+    """Reject a seed that the link names and the run lacks; call before the address is written."""
+    if seeds := _seeds(Outline.from_json(job.outline)):  # they are not known before the plan
+        address.limit("seed", ["", *seeds], "", "seed")
+
+
+def _seeds(outline: Outline) -> list[str]:
+    return list(dict.fromkeys(str(model.seed) for model in outline.models))
+
+
 def pick_seed(now: JobProgress, address: Address) -> int:
     """The seed whose curves are drawn."""
-    seeds = list(dict.fromkeys(str(model.seed) for model in now.outline.models))
+    seeds = _seeds(now.outline)
     if len(seeds) < 2:
         return int(seeds[0]) if seeds else 0
     chosen = address.limit("seed", seeds, seeds[0], "seed")
