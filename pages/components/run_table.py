@@ -33,6 +33,7 @@ MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 20_000, 2, 8, 0.3
 PENDING = "…"  # instead of a summary that is not computed yet
 UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
 NOTES = "notes on runs"  # the key of the session: what the last change has not done, as sentences
+ARCHIVED = "archived runs"  # the key of the session: the ids of the runs archived last
 RESTORED = "restored runs"  # the key of the session: the ids of the runs restored last
 SHOWN_TABLE = "shown table"  # the key of the session: the key of the table
 TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
@@ -273,8 +274,12 @@ def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[st
         st.warning(inline(note))
     last = lab.queue.jobs_by_id(st.session_state.get(UNDO, []))
     deleted = [job for job in last.values() if job.deleted]
+    last = lab.queue.jobs_by_id(st.session_state.get(ARCHIVED, []))
+    archived = [job for job in last.values() if job.archived and not job.deleted]
     if deleted:
-        _draw_undo(lab, address, deleted)
+        _draw_undo(f"Deleted {_counted(deleted)}.", lambda: _restore(lab, address, deleted))
+    elif archived:
+        _draw_undo(f"Archived {_counted(archived)}.", lambda: _unarchive(lab, archived))
     elif st.session_state.get(RESTORED):
         _draw_restored(lab)
     elif not selected:
@@ -308,7 +313,10 @@ def _draw_changes(lab: Lab, address: Address, selected: list[Job]) -> None:
     archived = all(job.archived for job in selected)
 
     def archive() -> None:
+        _forget_last()
         edit_runs(lab, _ids(selected), archived=not archived)
+        if not archived:
+            st.session_state[ARCHIVED] = _ids(selected)
         _select(address, [])
 
     st.button("Unarchive selected" if archived else "Archive selected", on_click=archive)
@@ -335,11 +343,17 @@ def _draw_tagging(lab: Lab, selected: list[Job]) -> None:
         st.button("Remove tags", on_click=change, args=("remove_tags",))
 
 
-def _draw_undo(lab: Lab, address: Address, deleted: list[Job]) -> None:
-    """What was deleted last, and the button that brings it back."""
+def _draw_undo(done: str, undo: Callable[[], None]) -> None:
+    """What was deleted or archived last, and the button that brings it back."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Deleted {_counted(deleted)}.", width="content")
-        st.button("Undo", on_click=lambda: _restore(lab, address, deleted))
+        st.markdown(done, width="content")
+        st.button("Undo", on_click=undo)
+
+
+def _unarchive(lab: Lab, archived: list[Job]) -> None:
+    """Bring archived runs back into the lists; call it in a callback."""
+    _forget_last()
+    edit_runs(lab, _ids(archived), archived=False)
 
 
 def _restore(lab: Lab, address: Address, deleted: list[Job]) -> None:
@@ -376,8 +390,8 @@ def _draw_restored(lab: Lab) -> None:
 
 
 def _forget_last() -> None:
-    """Show no longer what was deleted or restored last, and what was not done then."""
-    for key in (UNDO, RESTORED, NOTES):
+    """Show no longer what was deleted, archived or restored last, and what was not done then."""
+    for key in (UNDO, ARCHIVED, RESTORED, NOTES):
         st.session_state.pop(key, None)
 
 

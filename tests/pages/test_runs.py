@@ -519,6 +519,10 @@ def test_actions_on_selected_runs(queue: Queue) -> None:
     press(test, "Archive selected")
     assert listed(test) == ["cancelled 2"]
     assert "selected" not in test.query_params
+    assert "Archived 2 runs." in texts(test)
+    press(test, "Undo")
+    assert listed(test) == ["cancelled 2", "cancelled 1", "cancelled 0"]
+    queue.edit(jobs[:2], Edit(archived=True))
     test = open_page("pages/2_Runs.py", selected=first, show="archived")
     press(test, "Unarchive selected")
     assert [job.archived for job in queue.jobs()] == [False] * 3
