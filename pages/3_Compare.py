@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components import int8_series, live, matrix, model_slider
@@ -27,7 +28,7 @@ from pages.components.run_picker import draw_no_results, pick_runs
 from pages.components.shell import IMAGE_FORMAT, draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
-from pruning_core.common.formatting import format_count
+from pruning_core.common.formatting import format_count, format_percent
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
 from pruning_core.reports.charts.comparison import (
@@ -38,6 +39,7 @@ from pruning_core.reports.charts.comparison import (
     several_runs,
 )
 from pruning_core.reports.charts.style import BY_RUN, BY_STRATEGY
+from pruning_core.reports.charts.text_alternative import chart_text
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import images_zip, panel_image
 from pruning_core.results import models
@@ -182,13 +184,22 @@ def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
             with column:
-                make = partial(comparison_chart, rows, name, x, color_by)
-                figure = cached(f"chart {name}", key, make)
-                alt = (
-                    f"{CHARTS[name].title} of {format_count(len(rows), 'model')} over "
-                    f"{X_AXES[x].title}. The table on this page has the numbers."
-                )
+                make = partial(_chart, rows, name, x, color_by)
+                figure, alt = cached(f"chart {name}", key, make)
                 draw_chart(figure, name, ADDRESS["image"], alt=alt)
+
+
+def _chart(rows: list[result_rows.Row], name: str, x: str, color_by: str) -> tuple[go.Figure, str]:
+    """One of the four charts, and what it shows in words."""
+    figure = comparison_chart(rows, name, x, color_by)
+    shown = f"{CHARTS[name].title} of {format_count(len(rows), 'model')} over {X_AXES[x].title}."
+    if several_runs(rows):  # the series of a strategy are those of all runs
+        accuracies = [row["accuracy"] for row in rows]
+        low, high = format_percent(min(accuracies)), format_percent(max(accuracies))
+        details = f"The test accuracy is from {low} to {high}."
+    else:
+        details = chart_text(figure)
+    return figure, f"{shown} {details} The table on this page has the numbers."
 
 
 def identity(rows: list[result_rows.Row]) -> tuple[tuple[str, ...], ...]:
@@ -342,7 +353,10 @@ def main() -> None:
         ADDRESS.write()
         with place:
             draw_link_problems()
-        draw_no_results()
+        if lab.queue.started(1):
+            st.info("Choose one or more runs.")
+        else:
+            draw_no_results()
         return
     ended_before, unfinished = ended(lab.queue, jobs), unfinished_labels(lab, jobs)
     if unfinished:

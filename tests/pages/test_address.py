@@ -35,7 +35,9 @@ def test_a_link_restores_all_that_compare_shows(cache: Cache) -> None:
     assert params(test) == {n: v for n, v in link.items() if n != "max_drop"}, "the default"
     test.multiselect(key="Compare.runs").set_value([]).run()
     assert params(test)["runs"] == "none", "an empty choice is not the newest run"
-    assert open_page("pages/3_Compare.py", runs="none").multiselect(key="Compare.runs").value == []
+    test = open_page("pages/3_Compare.py", runs="none")
+    assert test.multiselect(key="Compare.runs").value == []
+    assert [box.value for box in test.info] == ["Choose one or more runs."]
 
 
 def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
@@ -61,6 +63,9 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
         ("5_Export", "run", "zzz", "There is no run 'zzz'."),
         ("5_Export", "image", "99999", "There is no test image 99999."),
         ("5_Export", "threads", "1,x", "threads '1,x': use some of 1"),
+        ("5_Export", "also", "abc", "There is no other model 'abc' to benchmark."),
+        ("5_Export", "bundle", "zip", "bundle 'zip': use one of "),
+        ("2_Runs", "seed", "7", "There is no seed '7'."),
     ],
 )
 def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
