@@ -16,6 +16,7 @@ from pages.components.facts import explain
 from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
+from pages.components.run_picker import distinct_labels
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import ModelResult, ModelSettings
@@ -219,10 +220,12 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
     active = [now for now in unfinished if now.state in ACTIVE]
     if active:
         keep_worker(lab)
+    names = distinct_labels({now.job.id: now.job.label for now in active})
     for now in active:
         st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
         draw_progress(now)
-        link("Runs", "View progress", job=now.job.id)
+        which = f" of {plain(names[now.job.id])}" if len(active) > 1 else ""
+        link("Runs", f"View progress{which}", job=now.job.id)
     return bool(active)
 
 

@@ -53,6 +53,14 @@ def test_every_page_shows_the_active_runs_and_says_when_one_ends(
     assert toasts(test.run()) == [], "it is said once"
 
 
+def test_the_links_to_several_active_runs_on_home_have_names_of_their_own(queue: Queue) -> None:
+    submitted(queue)
+    queue.submit(replace(QUICKSTART, seeds=(5,)), "Quick *start*")
+    names = [label for label in links(open_page("app.py")) if label.startswith("View progress")]
+    assert len(set(names)) == 2
+    assert all(name.startswith("View progress of Quick ") for name in names)
+
+
 def test_the_text_counts_runs_and_gives_their_mean_progress(queue: Queue) -> None:
     assert activity.activity_text([], 0, 0) == ""
     progress = job_progress(queue, submitted(queue))
