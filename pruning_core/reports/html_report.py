@@ -15,6 +15,7 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from pruning_core.common.formatting import format_count
+from pruning_core.common.paths import shown_path
 from pruning_core.reports.charts.comparison import (
     CHARTS,
     comparison_chart,
@@ -22,6 +23,7 @@ from pruning_core.reports.charts.comparison import (
     several_runs,
 )
 from pruning_core.reports.charts.style import BY_STRATEGY, chart_config, on_white
+from pruning_core.reports.charts.text_alternative import chart_text
 from pruning_core.reports.charts.verdict import chart_caption, verdict_chart
 from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import control_notes, findings
@@ -145,7 +147,7 @@ def _verdict_chart(figure: go.Figure, caption: str, name: str) -> str:
         div_id=f"chart-{name}",
         default_width="620px",
     )
-    return f'<div>{chart}<p class="small">{escape(caption)}</p></div>'
+    return f'<div>{_named(chart, figure)}<p class="small">{escape(caption)}</p></div>'
 
 
 def _pair_section(frame: pd.DataFrame) -> str:
@@ -166,16 +168,21 @@ def _charts(frame: pd.DataFrame, x: str, color_by: str) -> str:
 
 
 def _chart(frame: pd.DataFrame, name: str, x: str, color_by: str) -> str:
-    element = f"chart-{name}"
+    element, figure = f"chart-{name}", comparison_chart(frame, name, x, color_by)
     chart = pio.to_html(
-        on_white(comparison_chart(frame, name, x, color_by)),
+        on_white(figure),
         config=chart_config(name),
         include_plotlyjs=False,
         full_html=False,
         div_id=element,
     )
     buttons = "".join(_button(element, name, image_format) for image_format in ("png", "svg"))
-    return f'<div>{chart}<div class="save">Save as {buttons}</div></div>'
+    return f'<div>{_named(chart, figure)}<div class="save">Save as {buttons}</div></div>'
+
+
+def _named(chart: str, figure: go.Figure) -> str:
+    """A chart with a text for people who do not see it; its numbers are in the table of models."""
+    return f'<div role="group" aria-label="{escape(chart_text(figure))}">{chart}</div>'
 
 
 def _button(element: str, name: str, image_format: str) -> str:
@@ -206,7 +213,7 @@ def _settings(frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]]
     parts = []
     for run_id, spec in specs.items():
         settings = to_dict(spec) if isinstance(spec, Spec) else dict(spec)
-        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        text = shown_path(json.dumps(settings, indent=2, ensure_ascii=False))
         label = labels.get(run_id, run_id)
         summary = f"<summary>{escape(str(label))}</summary>"
         parts.append(f"<details>{summary}<pre>{escape(text)}</pre></details>")

@@ -48,6 +48,19 @@ def test_it_has_answer_charts_findings_table_and_settings() -> None:
     assert re.search(r"plotly \d", text)
 
 
+def test_its_charts_say_in_words_what_they_show() -> None:
+    names = re.findall('role="group" aria-label="(.*?)"', report(frame(comparison())))
+    assert len(names) == 5
+    assert all("%" in name or "MB" in name or "x at" in name for name in names), names
+
+
+def test_an_upload_is_shown_by_its_own_name() -> None:
+    path = f"/cache/uploads/{'ab' * 32}/my photos.zip"
+    text = report(frame(comparison()), {"run-1": {"data": {"path": path}}})
+    assert "&quot;path&quot;: &quot;my photos.zip&quot;" in text
+    assert "abab" not in text
+
+
 def test_its_sections_have_plain_titles_in_reading_order() -> None:
     correction = point("correction", 0.5, iteration=1)
     text = report(frame(comparison(notes=["Mean guessed."]), [correction]))

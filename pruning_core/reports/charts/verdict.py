@@ -15,6 +15,7 @@ from pruning_core.reports.charts.style import (
     BY_STRATEGY,
     GREY,
     SERIES,
+    TEXT_SIZE,
     axis,
     layout,
     series_color,
@@ -192,7 +193,7 @@ def _add_baseline(drawing: Drawing, verdict: Verdict, zero: float) -> None:
             "yshift": 14,
             "xanchor": "right",
             "showarrow": False,
-            "font": {"size": 12},
+            "font": {"size": TEXT_SIZE},
         }
     )
 
