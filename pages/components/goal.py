@@ -91,7 +91,7 @@ def draw_goal(address: Address) -> Goal:
                     limits[name] = read_limit(text, bounds)
                 except ValueError as error:
                     limits[name] = None
-                    st.error(inline(f"{quoted(text)}: {error}."))
+                    st.error(inline(f"{quoted(text)}: {error}. This limit is not used."))
     return _goal(limits)
 
 

@@ -85,7 +85,8 @@ def _page(lab: Lab, address: Address, jobs: JobFilter, order: Order) -> tuple[li
     listing = JobList(lab.cache.queue)
     runs, more = listing.page(PAGE, address["page"], jobs, order)
     if not runs and address["page"] > 1:
-        address.reject(f"The list has no page {address['page']}.")
+        if address.given("page"):  # else the list has become shorter
+            address.reject(f"The list has no page {address['page']}.")
         address["page"] = 1
         runs, more = listing.page(PAGE, 1, jobs, order)
     return runs, more

@@ -27,6 +27,7 @@ def draw_verdict(
             st.caption(plain(verdict.place[0].upper() + verdict.place[1:]))
         if not verdict.models:
             _draw_texts(verdict)
+            _draw_buttons(verdict, number, several)
             return
         texts, chart = st.columns([6, 5], gap="medium")
         with texts:

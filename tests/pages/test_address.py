@@ -56,6 +56,7 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
     [
         ("2_Runs", "page", "-1", "page '-1': use a number from 1 to"),
         ("3_Compare", "max_drop", "101", "max_drop '101': use 0, or a number from 0.01 to 100"),
+        ("2_Runs", "page", "9", "The list has no page 9."),
         ("3_Compare", "max_mb", "nan", "max_mb 'nan': use 0, or a number"),
         ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
         ("4_Layers", "model", "abc", "There is no model 'abc'."),
