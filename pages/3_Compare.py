@@ -262,7 +262,8 @@ def save(label: str, content: Callable[[], str | bytes], file: str, kind: str) -
 def watch(lab: Lab, jobs: list[Job], unfinished: list[str], ended_before: int) -> None:
     """Draw the page again when a stage of these runs has ended."""
     live.keep_worker(lab)
-    st.caption(f"Running: {', '.join(unfinished)}. Results update as models finish.")
+    with st.container(key="progress of runs"):
+        st.caption(f"Running: {', '.join(unfinished)}. Results update as models finish.")
     if unfinished != unfinished_labels(lab, jobs) or ended_before != ended(lab.queue, jobs):
         st.rerun()
 

@@ -44,7 +44,9 @@ STYLE = """
 <style>
 :root {--chart-text: light-dark(#3a4250, #d3d8e1);}
 [data-testid="stCaptionContainer"] {opacity: 1 !important;}
-[data-testid="stCaptionContainer"] :is(p, li) {color: light-dark(#4f5763, #b6bcc6) !important;}
+:is([data-testid="stCaptionContainer"] :is(p, li), [data-testid="InputInstructions"]) {
+    color: light-dark(#4f5763, #b6bcc6) !important;
+}
 :is(a, button, input, textarea, summary, pre, [role]):focus-visible {
     outline: 3px solid light-dark(#b35900, #ffb454) !important; outline-offset: 2px;
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from pages.components.lab import Lab
@@ -13,6 +15,8 @@ from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 MOST_RUNS = 20
 ACTIVE_RUNS = "active runs"  # the key of the session: labels by id, when the page looked last
+LAST_LOOK = "last look at runs"  # the key of the session: that time, in seconds
+NEWEST = 5  # runs that may have started and ended between two looks
 ENDS = {
     "done": "has finished",
     "failed": "has failed",
@@ -55,10 +59,13 @@ def activity_text(active: list[JobProgress], running: int, waiting: int) -> str:
 
 
 def _announce_ended(lab: Lab, active: list[JobProgress]) -> None:
-    """A message for each run that was active when this session looked last, and has ended."""
+    """A message for each run that has ended since this session looked last."""
     now = {progress.job.id: progress.job.label for progress in active}
-    before: dict[str, str] = st.session_state.get(ACTIVE_RUNS, {})
-    st.session_state[ACTIVE_RUNS] = now
+    before: dict[str, str] = dict(st.session_state.get(ACTIVE_RUNS, {}))
+    looked, looks = st.session_state.get(LAST_LOOK), time.time()
+    if looked is not None:  # a run whose results are cached may begin and end between two looks
+        before |= lab.queue.submitted_since(looked, NEWEST)
+    st.session_state.update({ACTIVE_RUNS: now, LAST_LOOK: looks})
     for job in before.keys() - now.keys():
         if lab.queue.job(job) and (end := ENDS.get(job_progress(lab.queue, job).state)):
             st.toast(f"{plain(before[job])} {end}.")

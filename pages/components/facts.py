@@ -165,7 +165,8 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
             st.rerun()
         ask(lab, pending)
         messages = [row.progress.get("message", "") for row in rows]
-        st.caption(" ".join(["Checking the data set and model ...", *filter(None, messages)]))
+        with st.container(key="progress of inspections"):
+            st.caption(" ".join(["Checking the data set and model ...", *filter(None, messages)]))
 
     poll()
 

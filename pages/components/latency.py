@@ -122,6 +122,8 @@ def _conditions(address: Address) -> Conditions:
             key=address.key("batches"),
             help="Images per call.",
         )
+        if not batches:
+            st.caption("Nothing is chosen, so batch size 1 is measured.")
     with thread_column:
         cores = list(range(1, usable_cores() + 1))
         threads = st.multiselect(
@@ -131,6 +133,8 @@ def _conditions(address: Address) -> Conditions:
             key=address.key("threads"),
             help="Number of CPU threads per call.",
         )
+        if not threads:
+            st.caption("Nothing is chosen, so 1 thread is measured.")
     with resolution_column:
         size = address.select_box(
             "resolution",

@@ -355,6 +355,12 @@ class Queue(StageQueue):
         query = f"SELECT * FROM jobs WHERE {LISTED} AND {condition} ORDER BY created DESC LIMIT ?"
         return [job_row(row) for row in self._all(query, limit)]
 
+    def submitted_since(self, seconds: float, limit: int) -> dict[str, str]:
+        """The labels by id of the newest jobs that were submitted since a time."""
+        query = "SELECT id, label FROM jobs WHERE created >= ? AND deleted IS NULL"
+        rows = self._all(f"{query} ORDER BY created DESC LIMIT ?", seconds, limit)
+        return {row["id"]: row["label"] for row in rows}
+
     def planning(self) -> list[Job]:
         """Jobs whose plan is not complete, the oldest first."""
         query = "SELECT * FROM jobs WHERE status = 'planning' AND deleted IS NULL ORDER BY created"

@@ -53,6 +53,15 @@ def test_every_page_shows_the_active_runs_and_says_when_one_ends(
     assert toasts(test.run()) == [], "it is said once"
 
 
+def test_a_run_that_begins_and_ends_between_two_looks_is_told(queue: Queue) -> None:
+    queue.cancel(submitted(queue))
+    test = open_page("app.py")
+    assert toasts(test) == [], "it ended before the session began"
+    queue.cancel(queue.submit(replace(QUICKSTART, seeds=(5,)), "Short"))
+    assert toasts(test.run()) == ["Short was cancelled."]
+    assert toasts(test.run()) == []
+
+
 def test_the_links_to_several_active_runs_on_home_have_names_of_their_own(queue: Queue) -> None:
     submitted(queue)
     queue.submit(replace(QUICKSTART, seeds=(5,)), "Quick *start*")
