@@ -15,14 +15,39 @@ SCRIPT = """<script>
         [".st-key-activity", {role: "status"}],
         ["[class*=st-key-progress]", {role: "status"}],
         ["[data-testid=stToastContainer]", {role: "status"}],
+        // What scrolls sideways is reached by the keyboard.
         ["[data-testid=stCode] pre", {tabindex: "0"}],
+        [".matrix, .st-key-guide div:has(> table)", {tabindex: "0"}],
     ];
+    const parts = "[data-testid=stMain] [data-testid=stElementContainer] button[aria-label]"
+        + ":is([data-testid=stElementToolbar] *, .modebar *, [data-testid=stNumberInput] *,"
+        + " [data-testid=stSelectbox] *, [data-testid=stMultiSelect] *,"
+        + " [data-testid=stCode] *)";
+    const named = new WeakMap();
+    const headingBefore = (place) => [...document.querySelectorAll("h1, h2, h3, summary")]
+        .findLast(one => one.compareDocumentPosition(place) & Node.DOCUMENT_POSITION_FOLLOWING)
+        ?.innerText.trim();
     const apply = () => {
         queued = false;
         for (const [selector, values] of attributes)
             for (const element of document.querySelectorAll(selector))
                 for (const [name, value] of Object.entries(values))
                     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+        // Streamlit gives the buttons of all charts, tables and fields the same names.
+        for (const button of document.querySelectorAll(parts)) {
+            const place = button.closest("[data-testid=stElementContainer]");
+            const key = place.className.match(/st-key-(\\S+)/)?.[1].replaceAll("-", " ");
+            const code = button.closest("[data-testid=stCode]")?.querySelector("code");
+            const owner = code?.textContent.slice(0, 80).trim()
+                || place.querySelector("input[aria-label]")?.ariaLabel || key
+                || headingBefore(place);
+            const before = named.get(button);
+            const name = before?.full === button.ariaLabel ? before.name : button.ariaLabel;
+            if (!owner || name.includes(owner)) continue;
+            const full = `${name}: ${owner}`;
+            named.set(button, {name, full});
+            if (button.ariaLabel !== full) button.ariaLabel = full;
+        }
         for (const link of document.querySelectorAll(".st-key-navigation a")) {
             // The link to Home has no path.
             const path = (link.getAttribute("href") ?? "").split("?")[0];

@@ -44,8 +44,8 @@ SETTLED_FINDINGS = f"""async () => {{
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
     .filter(one => one.checkVisibility()).map(one => Number(one.tagName[1]))"""
 BUTTONS = """() => [...document.querySelectorAll('[data-testid="stMain"] button')]
-    .filter(one => one.checkVisibility() && one.closest(".stButton, .stDownloadButton"))
-    .map(one => one.innerText.trim())"""
+    .filter(one => one.checkVisibility())
+    .map(one => (one.ariaLabel || one.innerText).trim())"""
 CHARTS = """() => [...document.querySelectorAll('[data-testid="stPlotlyChart"]')]
     .map(one => one.ariaLabel ?? one.querySelector("[aria-label]")?.ariaLabel ?? "")"""
 # The names of what the tab key visits, in its order.
