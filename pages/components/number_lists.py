@@ -31,6 +31,11 @@ def parse(text: str, kind: type[Number]) -> list[Number]:
 
     Raises `ValueError` with a sentence.
     """
+    if ";" in text and "," in text:
+        raise ValueError(
+            f"{quoted(text)} has commas and semicolons. Separate the numbers by one of them, and "
+            "write a decimal with a point: 2.5."
+        )
     try:
         values = [kind(part) for part in SEPARATORS.split(_without_brackets(text)) if part]
         if all(math.isfinite(value) for value in values):

@@ -20,7 +20,7 @@ from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.settings.fields import Field
-from pruning_core.settings.relevance import has_effect
+from pruning_core.settings.relevance import is_offered
 
 Callbacks = Mapping[str, Callable[[], None]]
 SMALLEST_DIFFERENCE = 1e-6
@@ -71,7 +71,7 @@ def is_shown(name: str) -> bool:
     spec = attempted_spec()
     if name == "iterative.custom_schedule" and spec.iterative.schedule != CUSTOM:
         return False
-    return has_effect(name, spec)
+    return is_offered(name, spec)
 
 
 def _widget(name: str, on_change: Callable[[], None] | None) -> Any:

@@ -157,6 +157,11 @@ SCORES = Condition(
     scores_weights,
     "with one-shot sparsities above 0, iterative pruning or the sensitivity analysis of layers",
 )
+ANY_SCORES = Condition(
+    lambda spec: scores_weights(spec) or scores_channels(spec),
+    "with pruning or the sensitivity analysis",
+)
+BASELINE_EPOCHS = Condition(lambda spec: spec.baseline_epochs > 0, "with baseline epochs above 0")
 MIN_DENSITY = Condition(
     lambda spec: chooses_masks(spec) and ALLOCATIONS[spec.pruning.allocation].min_density,
     "with the allocations global, ERK or LAMP",

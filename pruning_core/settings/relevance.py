@@ -10,9 +10,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pruning_core.settings.conditions import ANY_SCORES, BASELINE_EPOCHS, SCORES, TRAINS
 from pruning_core.settings.fields import METADATA, Condition, Field, Setting, fields_of
 from pruning_core.settings.serialization import keyed
 from pruning_core.settings.spec import Spec
+
+# When sections and settings are used that have no condition of their own: they enter keys always,
+# so a condition would change the keys of stages that are stored.
+OFFERED = {
+    "baseline": BASELINE_EPOCHS,
+    "recovery.method": TRAINS,
+    "pruning.criterion": SCORES,
+    "pruning.layers": ANY_SCORES,
+    "pruning.exclude": ANY_SCORES,
+}
 
 
 def _fields(spec: Any) -> dict[str, Field]:
@@ -28,6 +39,12 @@ def unmet(name: str, spec: Spec) -> Condition | None:
 def has_effect(name: str, spec: Spec) -> bool:
     """Whether a setting, by its dotted name, has an effect in a spec."""
     return unmet(name, spec) is None
+
+
+def is_offered(name: str, spec: Spec) -> bool:
+    """Whether a page offers a setting: it has an effect and, if in `OFFERED`, is used."""
+    conditions = (OFFERED[key] for key in (name.partition(".")[0], name) if key in OFFERED)
+    return has_effect(name, spec) and all(condition.holds(spec) for condition in conditions)
 
 
 def effective_settings(spec: Spec, section: str) -> dict[str, Any]:

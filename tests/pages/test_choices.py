@@ -110,6 +110,11 @@ def test_percent_text_becomes_shares(text: str, shares: list[float]) -> None:
     assert number_lists.parse_percent(text) == shares
 
 
+def test_a_decimal_comma_is_questioned() -> None:
+    with pytest.raises(ValueError, match=r"has commas and semicolons. .* with a point: 2.5"):
+        number_lists.parse_percent("2,5; 30")
+
+
 @given(st.lists(st.integers(0, 999_999), max_size=6, unique=True))
 @settings(deadline=None, max_examples=200)
 def test_shares_survive_their_text_field(millionths: list[int]) -> None:

@@ -598,6 +598,19 @@ def test_without_iterative_pruning_its_settings_are_not_drawn() -> None:
             {"sensitivity.enabled": "true", "structured.channel_importance": "taylor"},
             True,
         ),
+        # These enter keys also where they are not used.
+        ("baseline.momentum", {"tab": "Advanced"}, False),
+        ("baseline.momentum", {"tab": "Advanced", "baseline_epochs": "0"}, True),
+        (
+            "pruning.criterion",
+            {
+                "one_shot.amounts": "[0.0]",
+                "iterative.enabled": "false",
+                "structured.enabled": "true",
+            },
+            True,
+        ),
+        ("pruning.criterion", {"one_shot.amounts": "[0.0]"}, False),
     ],
 )
 def test_a_setting_without_effect_is_not_drawn(
