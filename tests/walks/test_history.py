@@ -15,7 +15,7 @@ from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.workers import until
 from tests.walks.suite import runs
-from tests.walks.walk import RECORDER, SEEN, SLOW
+from tests.walks.walk import POLL, RECORDER, SEEN, SLOW, choose
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -143,6 +143,18 @@ def test_back_returns_to_the_choices_of_tune_in_one_step(server: str, page: Page
     assert shows(page, "Pruning steps", "8")
 
 
+def select_first(page: Page, label: str) -> str:
+    """Choose the first option of a select box. Returns it."""
+    box, options = page.get_by_role("combobox", name=label, exact=True), page.get_by_role("option")
+    box.click()
+    while not options.count():  # a redraw of the page may have closed the list
+        page.wait_for_timeout(POLL)
+        box.press("ArrowDown")
+    text = options.first.inner_text().strip()
+    choose(page, label, text)
+    return text
+
+
 def test_back_returns_to_the_run_and_to_the_choices_of_each_page(
     server: str, cache: Cache, page: Page
 ) -> None:
@@ -156,18 +168,13 @@ def test_back_returns_to_the_run_and_to_the_choices_of_each_page(
     drop.fill("2.5")
     drop.press("Enter")
     page.wait_for_url("**max_drop=2.5**")
-    page.get_by_role("combobox", name="X axis", exact=True).click()
-    page.get_by_role("option", name="Fine-tuning epochs").click()
+    choose(page, "X axis", "Fine-tuning epochs")
     page.wait_for_url("**x=epochs**")
     for name in ("Export", "Layers"):
         go(page, name)
         settled(page, name)
-        models = page.get_by_role("combobox", name="Model", exact=True)
         before = page.url
-        models.click()
-        option = page.get_by_role("option").first
-        chosen = option.inner_text().strip()
-        option.click()
+        chosen = select_first(page, "Model")
         page.wait_for_function("before => location.href !== before", arg=before)
         assert shows(page, "Model", chosen)
         page.reload()

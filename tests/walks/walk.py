@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pages.components.links import WITH_GOAL
@@ -116,11 +117,22 @@ def select(page: Page, label: str, draw: random.Random) -> str:
         box.press("ArrowDown")
     option = options.nth(draw.randrange(options.count()))
     text = option.inner_text().strip()
-    chosen = page.get_by_role("option", name=text, exact=True)
-    while chosen.count():  # a redraw between pressing and releasing the button loses the click
-        chosen.first.click()
-        page.wait_for_timeout(POLL)
+    choose(page, label, text)
     return text
+
+
+def choose(page: Page, label: str, text: str) -> None:
+    """Choose an option of a select box, whose list may be open."""
+    box = page.get_by_role("combobox", name=label, exact=True)
+    option = page.get_by_role("option", name=text, exact=True)
+    if not option.count():
+        box.click()
+    while not option.count():  # a redraw of the page may have closed the list
+        page.wait_for_timeout(POLL)
+        box.press("ArrowDown")
+    while option.count():  # a redraw between pressing and releasing the button loses the click
+        option.first.click()
+        page.wait_for_timeout(POLL)
 
 
 def toggle(page: Page, label: str, draw: random.Random) -> str:
@@ -362,6 +374,7 @@ class Walk:
             # With the lock, so that the worker does not hold it while it is stopped.
             with Queue(self.cache.queue)._write():
                 os.kill(worker["pid"], signal.SIGSTOP)
+                _wait_until_stopped(worker["pid"])
             self.counts["worker stopped"] += 1
         try:
             yield
@@ -373,6 +386,13 @@ class Walk:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+def _wait_until_stopped(pid: int) -> None:
+    """Wait until the signal has arrived: until then a process still runs, and may take a lock."""
+    state = ""
+    while state not in ("T", "Z"):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _tab_of(shown: Snapshot) -> Snapshot:
