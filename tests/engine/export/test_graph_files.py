@@ -90,7 +90,8 @@ def test_the_file_of_each_network_gives_the_same_scores(
     writer(kind).write(finished, path)
     run = writer(kind).open(finished, path)
     for count in (1, 5):
-        largest_difference(finished.model, run, images(count), exact=True)
+        difference = largest_difference(finished.model, run, images(count), exact=True)
+        assert difference < 0.01
 
 
 @pytest.mark.parametrize("name", NETWORKS)
