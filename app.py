@@ -42,7 +42,7 @@ from pruning_core.results.rows import Row, is_pruned
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.pruning_steps import targets
 from pruning_core.storage.job_progress import job_states
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 ADDRESS = Address("Home", *PARAMETERS)
 LATEST = 5

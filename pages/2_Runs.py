@@ -20,7 +20,7 @@ from pruning_core.common.names import LONGEST_NAME, LONGEST_NOTES
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import JobFilter, JobList
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 LOG_LINES = 200

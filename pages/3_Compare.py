@@ -55,7 +55,8 @@ from pruning_core.results.verdict import verdicts_of
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, dataset_name, from_json
 from pruning_core.storage.job_progress import ACTIVE, job_states
-from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.job_record import Job
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0

@@ -46,7 +46,7 @@ from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.pruning_steps import last_target
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 SENSITIVITY = "sensitivity"  # the kind of the stages of an analysis
 MOST_PERCENT = 99.9

@@ -53,7 +53,7 @@ from pruning_core.results.file_goal import (
 from pruning_core.results.goal import Goal
 from pruning_core.results.models import model_rows, titles
 from pruning_core.storage.bundle import BUNDLE_FORMATS
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 ADDRESS = Address(
     "Export",

@@ -19,7 +19,7 @@ from pruning_core.planning.measurement_types import BundleResult
 from pruning_core.planning.stage import PlannedModel, Stage, read_result
 from pruning_core.results.exported_files import why_not_offered
 from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 DEFAULT_FORMAT = "onnx"
 

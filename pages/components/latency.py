@@ -39,7 +39,7 @@ from pruning_core.results.latency import (
 )
 from pruning_core.results.models import titles
 from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 BATCH_SIZES = [1, 8, 32]
 RESOLUTIONS = [0, 64, 128, 224]

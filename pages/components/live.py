@@ -29,7 +29,7 @@ from pruning_core.results.run_columns import STATE_TITLES, time_text
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_from_progress
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start

@@ -28,7 +28,7 @@ from pruning_core.results.models import titles
 from pruning_core.results.predictions import changed_classes
 from pruning_core.results.rows import Row
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 RUN, MODEL = "run", "model"
 PARAMETERS = (Parameter(RUN), Parameter(MODEL))

@@ -18,7 +18,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.results.next_runs import Proposal, proposals
 from pruning_core.results.verdict import Verdict
 from pruning_core.settings.spec import Spec, describe
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 from pruning_core.worker.start import ensure_worker
 
 # The key of the session: the stamp of the store, and the times of the proposals at it. A plan and

@@ -12,7 +12,8 @@ import streamlit as st
 from pages.components.markdown import plain
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.job_edits import Edit
+from pruning_core.storage.jobs import Queue
 
 Written = TypeVar("Written")
 

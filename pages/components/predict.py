@@ -20,7 +20,7 @@ from pruning_core.planning.measurement_types import PredictResult
 from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
 from pruning_core.results.predictions import predictions_table
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 TYPES = [suffix[1:] for suffixes in IMAGE_FORMATS.values() for suffix in suffixes]
 MODELS = {"dense": "Dense baseline", "point": "This model"}

@@ -14,7 +14,7 @@ from pages.components.number_lists import quoted
 from pruning_core.methods.strategies import CORRECTION
 from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.results.models import titles
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 MAX_RUNS = 1000
 

@@ -19,7 +19,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.job_progress import fraction
-from pruning_core.storage.jobs import Job, job_id
+from pruning_core.storage.job_record import Job, job_id
 from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0

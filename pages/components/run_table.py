@@ -22,8 +22,9 @@ from pruning_core.results.goal import Goal
 from pruning_core.results.run_columns import COLUMNS, needs_results, order_of
 from pruning_core.results.run_summary import RunSummary, run_summary
 from pruning_core.settings.messages import for_page
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import JobFilter, JobList, JobModels, Order, Run
-from pruning_core.storage.jobs import Edit, Job
+from pruning_core.storage.job_record import Job
 
 SLOW_SECONDS = 10.0
 PAGE = 20

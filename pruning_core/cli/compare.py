@@ -31,7 +31,8 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_progress import ACTIVE, JobProgress
-from pruning_core.storage.jobs import Queue, job_id
+from pruning_core.storage.job_record import job_id
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
 OUT = Path("outputs") / "pruning_comparison"

@@ -33,6 +33,7 @@ from pruning_core.results.goal import Goal
 from pruning_core.results.run_columns import COLUMNS, STARTED, needs_results, order_of
 from pruning_core.results.run_summary import RunSummary, run_summary
 from pruning_core.settings.messages import for_command_line
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import (
     STATES,
     JobFilter,
@@ -42,7 +43,7 @@ from pruning_core.storage.job_list import (
     run_from_progress,
 )
 from pruning_core.storage.job_progress import ACTIVE, job_progress
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 

@@ -7,7 +7,8 @@ import argparse
 from pruning_core.common.errors import SpecError
 from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.results.models import titles
-from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.job_record import Job
+from pruning_core.storage.jobs import Queue
 
 
 def add_job(command: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.measurement_types import LatencyResult
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, Stage, known
 from pruning_core.results.models import titles
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 # What a stage stores, and the column that holds it.
 COLUMNS = {

@@ -20,7 +20,7 @@ from pruning_core.results.best_model import ERROR
 from pruning_core.results.rows import Row
 from pruning_core.results.verdict import MET, MISSED, UNRELIABLE, Verdict
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 
 MOST = 3
 SEEDS = 3

@@ -9,7 +9,7 @@ from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.planning.stage_types import stored
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.job_record import Job
 
 BUNDLE = "bundle"
 BUNDLE_FILE = "bundle.zip"

@@ -14,7 +14,8 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import KEY, Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
-from pruning_core.storage.jobs import UNDO_SECONDS, Queue
+from pruning_core.storage.job_edits import UNDO_SECONDS
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 

@@ -18,7 +18,7 @@ from pruning_core.storage.job_progress import (
     job_state,
     stage_work,
 )
-from pruning_core.storage.jobs import Job, job_row
+from pruning_core.storage.job_record import Job, job_row
 
 # Below this fraction the pace of a run, or of a stage, is too uncertain for an estimate.
 MIN_FRACTION = 0.1

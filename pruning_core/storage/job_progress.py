@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Outline
-from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.job_record import Job
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 
 # The states in which a job can still change.

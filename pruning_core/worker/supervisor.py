@@ -39,7 +39,8 @@ from pruning_core.planning.stage_kinds import (
 )
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.job_record import Job
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord, describe_worker

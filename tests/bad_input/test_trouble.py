@@ -22,7 +22,8 @@ from pruning_core.engine.data import decoding
 from pruning_core.engine.training import checkpoint
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Queue, job_id
+from pruning_core.storage.job_record import job_id
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.helpers.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
 from tests.helpers.workers import TINY_OPTIONS

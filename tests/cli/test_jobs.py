@@ -16,7 +16,8 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.results.run_columns import COLUMNS
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.job_edits import Edit
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.helpers.inspections import Facts
 from tests.helpers.pages import finished

@@ -18,7 +18,8 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Queue, job_id
+from pruning_core.storage.job_record import job_id
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.refusals import spec_of

@@ -18,7 +18,7 @@ from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json, read, to_json
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 from pruning_core.storage.store import Store
 from tests.fuzzing.kinds import InputKind, edited, edits
 

@@ -21,7 +21,8 @@ from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.storage.jobs import Job, Queue, job_id
+from pruning_core.storage.job_record import Job, job_id
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers import export_page
 from tests.helpers.browser import ARGUMENTS, CHROME, served

@@ -28,9 +28,11 @@ from pruning_core.results.models import titles
 from pruning_core.results.run_columns import COLUMNS, time_text
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import JobFilter, JobList, Run, StageProgress, run_from_progress
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Edit, Job, Queue
+from pruning_core.storage.job_record import Job
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from tests.helpers.inspections import Facts
 from tests.helpers.pages import finished, open_page, texts

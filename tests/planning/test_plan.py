@@ -21,7 +21,7 @@ from pruning_core.settings.messages import for_command_line, for_page
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 from tests.helpers.inspections import DATA, Facts
 
 

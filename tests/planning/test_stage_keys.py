@@ -32,7 +32,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.bundle import bundle_stage
-from pruning_core.storage.jobs import Job, job_id
+from pruning_core.storage.job_record import Job, job_id
 from tests.helpers.inspections import DATA, FactsWithGroups
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only

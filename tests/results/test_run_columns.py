@@ -8,8 +8,9 @@ import pytest
 
 from pruning_core.results.run_columns import COLUMNS, needs_results, order_of
 from pruning_core.results.run_summary import RunSummary
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import JobList
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.jobs import Queue
 from tests.helpers.queues import SMALL
 
 NAMES = ("beta", "Alpha", "gamma")

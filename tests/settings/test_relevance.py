@@ -30,7 +30,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.settings.training import TrainSpec
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 from tests.helpers.inspections import FactsWithGroups
 from tests.helpers.specs import specs, variants
 

@@ -22,7 +22,7 @@ from pruning_core.settings.pruning_steps import steps, targets
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
-from pruning_core.storage.jobs import job_id
+from pruning_core.storage.job_record import job_id
 from tests.helpers.inspections import Facts
 
 CUSTOM = IterativeSpec(

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import STATES, JobFilter, JobList
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.jobs import Queue
 from tests.helpers.queues import SMALL, submit
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pruning_core.storage import stage_queue
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import StageQueue
 from tests.helpers.queues import SMALL, claim, finish_until, submit
 
