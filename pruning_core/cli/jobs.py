@@ -1,10 +1,11 @@
-"""The commands `jobs`, `show` and `cancel`: list and change jobs, show one, stop one."""
+"""The commands `jobs`, `show` and `cancel`: list, change and run jobs again, show or stop one."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import signal
 import textwrap
 import time
 
@@ -14,6 +15,7 @@ from rich.table import Column, Table
 from pruning_core.cli.arguments import count, folder, limit, names
 from pruning_core.cli.output import (
     BAD_INPUT,
+    INTERRUPTED,
     OK,
     add_excel,
     check_out,
@@ -22,8 +24,14 @@ from pruning_core.cli.output import (
     say,
     write_results,
 )
-from pruning_core.cli.progress import Terminal
-from pruning_core.cli.selection import add_job, find_job, listed_models
+from pruning_core.cli.progress import Terminal, check_worker, follow_job, is_planned
+from pruning_core.cli.selection import (
+    add_job,
+    add_several,
+    find_job,
+    find_jobs,
+    listed_models,
+)
 from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
@@ -54,11 +62,14 @@ SHOW_OPTIONS = {
     "deleted": "list the deleted jobs instead of the current ones",
 }
 ACTIONS = {
+    "retry": "Run failed and refused jobs again, and resume cancelled ones.",
+    "cancel": "Cancel jobs. Finished stages are kept.",
     "edit": "Change the name, tags, notes, star or archive of jobs.",
     "delete": "Cancel and delete jobs. They can be restored for a day.",
     "undelete": "Restore deleted jobs.",
     "purge": "Remove all deleted jobs for good.",
 }
+ALIASES = {"retry": ("resume",)}  # the page has a button for each word
 EDIT_OPTIONS = {"name": "--name", "notes": "--notes", "tag": "--add-tag"}
 
 
@@ -74,19 +85,20 @@ def add_jobs_options(command: argparse.ArgumentParser) -> None:
     for name, help_text in ACTIONS.items():
         action = actions.add_parser(
             name,
+            aliases=ALIASES.get(name, ()),
             help=help_text,
             description=help_text,
             allow_abbrev=False,
             formatter_class=command.formatter_class,
         )
+        action.set_defaults(action=name)
         # As for the list. Without it here, the folder that was given before the action stays.
         text = "folder of results, queue and downloads (default: the project's cache)"
         action.add_argument(
             "--cache-dir", type=folder, default=argparse.SUPPRESS, metavar="DIR", help=text
         )
         if name != "purge":
-            text = "the id of a job, or its first characters"
-            action.add_argument("jobs", nargs="+", metavar="JOB", help=text)
+            add_several(action)
     _add_changes(actions.choices["edit"])
 
 
@@ -136,11 +148,16 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 
 
 def jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """List jobs, or change some."""
-    actions = {"edit": edit, "delete": delete, "undelete": undelete, "purge": purge}
-    if options.action in actions:
-        return actions[options.action](options, queue)
-    return list_jobs(options, cache, queue)
+    """List jobs, change some, or run some again."""
+    actions = {
+        "retry": retry,
+        "cancel": cancel,
+        "edit": edit,
+        "delete": delete,
+        "undelete": undelete,
+        "purge": purge,
+    }
+    return actions.get(options.action, list_jobs)(options, cache, queue)
 
 
 def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -200,9 +217,57 @@ def _line(run: Run) -> str:
     return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def edit(options: argparse.Namespace, queue: Queue) -> int:
+def retry(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Run jobs again that failed, were refused or cancelled, until their first checks have passed.
+
+    They go on in the background. Raises `CacheError` and `WorkerError` before a job is started.
+    """
+    stopped = []
+    for job in find_jobs(queue, options.jobs):
+        state = job_progress(queue, job.id).state
+        if state in (*ACTIVE, "done"):
+            print(f"Job {job.id} is not run again: it is {state}.")
+        else:
+            stopped.append(job.id)
+    if not stopped:
+        return OK
+    cache.prepare()
+    check_worker(cache)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        queue.retry(*stopped)
+        return max(_start(cache, queue, job) for job in stopped)
+    except KeyboardInterrupt:
+        for name in stopped:
+            queue.cancel(name)
+        noun = "job is" if len(stopped) == 1 else "jobs are"
+        return say(INTERRUPTED, f"Interrupted: the {noun} cancelled, finished results are kept.")
+
+
+def _start(cache: Cache, queue: Queue, job: str) -> int:
+    """Wait until a job is planned, and say what became of it. Returns the exit code."""
+    progress = follow_job(cache, queue, job, Terminal(stderr=True), is_planned)
+    if progress.state not in ("done", *ACTIVE):
+        return report_failure(progress, cache)
+    print(f"Job {job} is {progress.state}. To see it: python -m pruning_core show {job}")
+    return OK
+
+
+def cancel(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Cancel jobs; stages that no other job wants stop within two seconds."""
+    for job in find_jobs(queue, options.jobs):
+        state = job_progress(queue, job.id).state
+        if state in ACTIVE:
+            queue.cancel(job.id)
+            print(f"Job {job.id} is cancelled; its finished stages are kept.")
+        else:
+            print(f"Job {job.id} has ended already: {state}.")
+    return OK
+
+
+def edit(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Change jobs."""
-    jobs = [find_job(queue, start) for start in options.jobs]
+    jobs = find_jobs(queue, options.jobs)
     message = "it is for one job, not for {number}."
     check(options.name is None or len(jobs) == 1, "--name", message, number=len(jobs))
     try:
@@ -226,29 +291,29 @@ def edit(options: argparse.Namespace, queue: Queue) -> int:
     return OK
 
 
-def delete(options: argparse.Namespace, queue: Queue) -> int:
+def delete(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Delete jobs."""
-    ids = [find_job(queue, start).id for start in options.jobs]
+    ids = [job.id for job in find_jobs(queue, options.jobs)]
     queue.delete(*ids)
-    ids_text = " ".join(dict.fromkeys(ids))
-    print(f"Deleted. To restore within a day: python -m pruning_core jobs undelete {ids_text}")
+    print(f"Deleted. To restore within a day: python -m pruning_core jobs undelete {' '.join(ids)}")
     return OK
 
 
-def undelete(options: argparse.Namespace, queue: Queue) -> int:
+def undelete(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Restore deleted jobs."""
-    jobs = [find_job(queue, start, deleted=True) for start in options.jobs]
+    jobs = find_jobs(queue, options.jobs, deleted=True)
     queue.undelete(*(job.id for job in jobs))
     for job in jobs:
         print(f"Job {job.id} is restored: {one_line(job.label)}")
     stopped = [job for job in jobs if job.status == "cancelled"]
     if stopped:
         what = "It stays" if len(jobs) == 1 else f"{len(stopped)} of {len(jobs)} stay"
-        print(f"{what} cancelled. Run the same command again, or press Resume on the page Runs.")
+        ids = " ".join(job.id for job in stopped)
+        print(f"{what} cancelled. To resume: python -m pruning_core jobs resume {ids}")
     return OK
 
 
-def purge(options: argparse.Namespace, queue: Queue) -> int:
+def purge(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Remove deleted jobs for good."""
     removed = format_count(queue.purge(), "deleted job")
     print(f"Removed {removed} for good. `cache clean` removes the results that no job uses.")
@@ -291,14 +356,3 @@ def _detail(row: Row) -> str:
     if row.status == "running":
         return str(row.progress.get("message", ""))
     return failure_message(row.field, row.error) if row.error else ""
-
-
-def cancel(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """Cancel a job; stages that no other job wants stop within two seconds."""
-    progress = job_progress(queue, find_job(queue, options.job).id)
-    if progress.state not in ACTIVE:
-        print(f"Job {progress.job.id} has ended already: {progress.state}.")
-        return OK
-    queue.cancel(progress.job.id)
-    print(f"Job {progress.job.id} is cancelled; its finished stages are kept.")
-    return OK

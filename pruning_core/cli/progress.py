@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
+from pruning_core.cli.selection import find_job
 from pruning_core.common.paths import Cache
 from pruning_core.common.terminal import one_line, printable
 from pruning_core.planning.inspections import pruning_notes
@@ -60,14 +61,15 @@ def follow_job(
 ) -> JobProgress:
     """Show a progress bar until `until` holds, by default until the job ends.
 
-    Starts a worker where none is alive. Raises `WorkerError`.
+    Starts a worker where none is alive. Raises `WorkerError`, and `SpecError` where the job was
+    deleted in the meantime.
     """
     starter, notes = WorkerStarter(cache), _PruningNotes(cache, console)
     silence = _Silence(cache, console)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
-            progress = job_progress(queue, job_id)
+            progress = job_progress(queue, find_job(queue, job_id).id)
             notes.print_once(progress)
             _update(bar, task, progress.rows)
             if until(progress):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 from pruning_core.common.errors import SpecError
 from pruning_core.planning.stage import Outline, PlannedModel
@@ -10,10 +11,17 @@ from pruning_core.results.models import titles
 from pruning_core.storage.job_record import Job
 from pruning_core.storage.jobs import Queue
 
+JOB_HELP = "the id of a job, or its first characters"
+
 
 def add_job(command: argparse.ArgumentParser) -> None:
     """The argument that names a job."""
-    command.add_argument("job", metavar="JOB", help="the id of a job, or its first characters")
+    command.add_argument("job", metavar="JOB", help=JOB_HELP)
+
+
+def add_several(command: argparse.ArgumentParser) -> None:
+    """The argument that names one job or several."""
+    command.add_argument("jobs", nargs="+", metavar="JOB", help=JOB_HELP)
 
 
 def add_index(command: argparse.ArgumentParser) -> None:
@@ -36,6 +44,12 @@ def find_job(queue: Queue, start: str, deleted: bool = False) -> Job:
     if job is None:
         raise SpecError("JOB", message, start=repr(start), noun=noun, command=command)
     return job
+
+
+def find_jobs(queue: Queue, starts: Iterable[str], deleted: bool = False) -> list[Job]:
+    """The jobs whose ids begin with these, each once; see `find_job`."""
+    jobs = [find_job(queue, start, deleted) for start in starts]
+    return list({job.id: job for job in jobs}.values())
 
 
 def find_model(queue: Queue, job: Job, index: int, option: str = "--index") -> PlannedModel:

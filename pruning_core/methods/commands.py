@@ -71,7 +71,7 @@ COMMANDS = Registry(
         Command(
             "jobs",
             "Jobs",
-            "List, search and edit the jobs.",
+            "List, search, edit and retry jobs.",
             implementation=f"{CLI}.jobs:jobs",
             options=f"{CLI}.jobs:add_jobs_options",
             needs_space=False,
@@ -87,9 +87,9 @@ COMMANDS = Registry(
         Command(
             "cancel",
             "Cancel",
-            "Cancel a job. Finished stages are kept.",
+            "Cancel jobs. Finished stages are kept.",
             implementation=f"{CLI}.jobs:cancel",
-            options=f"{CLI}.selection:add_job",
+            options=f"{CLI}.selection:add_several",
             needs_space=False,
         ),
         Command(

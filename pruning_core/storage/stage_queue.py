@@ -190,7 +190,10 @@ class StageQueue(Database):
         with self._write() as db:
             db.execute(REQUEUE_DONE, (missing,))
             known = db.execute("SELECT 1 FROM stages WHERE key = ?", (missing,)).fetchone()
-            lost = f"Stage {missing[:12]}, which this stage needs, is missing. Press Retry."
+            lost = (
+                f"Stage {missing[:12]}, which this stage needs, is missing. Press Retry, or use "
+                "`jobs retry`."
+            )
             db.execute(
                 "UPDATE stages SET status = ?, error = ?, token = NULL, pid = NULL, progress = ?,"
                 " attempts = attempts - 1 WHERE key = ? AND token = ? AND status = 'running'",

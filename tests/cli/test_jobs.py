@@ -16,6 +16,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.results.run_columns import COLUMNS
+from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
@@ -166,13 +167,88 @@ def test_show_spec_prints_the_settings_as_json(
     assert json.loads(out[out.index("{") :])["iterative"]["target"] == QUICKSTART.iterative.target
 
 
-def test_a_job_is_cancelled_once(
-    cache: Cache, queue: Queue, job: str, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", [("cancel",), ("jobs", "cancel")])
+def test_jobs_are_cancelled_once(
+    cache: Cache,
+    queue: Queue,
+    job: str,
+    capfd: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
 ) -> None:
-    code, out, _ = ended(capfd, "cancel", job[:6], "--cache-dir", str(cache.root))
-    assert (code, out) == (0, f"Job {job} is cancelled; its finished stages are kept.\n")
-    code, out, _ = ended(capfd, "cancel", job[:6], "--cache-dir", str(cache.root))
-    assert (code, out) == (0, f"Job {job} has ended already: cancelled.\n")
+    other = queue.submit(replace(QUICKSTART, seeds=(7,)), "other")
+    words = (*command, job[:6], job, other, "--cache-dir", str(cache.root))
+    code, out, _ = ended(capfd, *words)
+    cancelled = [f"Job {name} is cancelled; its finished stages are kept." for name in (job, other)]
+    assert (code, out.splitlines()) == (0, cancelled)
+    code, out, _ = ended(capfd, *words)
+    repeated = [f"Job {name} has ended already: cancelled." for name in (job, other)]
+    assert (code, out.splitlines()) == (0, repeated)
+
+
+@pytest.mark.parametrize("action", ["retry", "resume"])
+def test_jobs_that_stopped_run_again(
+    queue: Queue, job: str, jobs: Jobs, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failed, refused and cancelled ones, each planned by the worker; the others are named."""
+    failed = fail_next(queue, "Traceback:\nOSError: the disk is full")
+    cancelled, refused, waiting = (
+        queue.submit(replace(QUICKSTART, seeds=(seed,)), f"seed {seed}") for seed in (7, 8, 9)
+    )
+    queue.cancel(cancelled)
+    queue.refuse(refused, ERROR.field, ERROR.to_json())
+
+    def plan_all(cache: Cache) -> None:
+        for planned in queue.planning():
+            spec = from_json(planned.spec)
+            queue.expand(planned.id, plan(spec, Facts(spec)), [])
+
+    monkeypatch.setattr(start, "start_worker", plan_all)
+    code, out, error = jobs(action, job[:6], job, cancelled, refused, waiting)
+    assert (code, error) == (0, "")
+    assert out.splitlines() == [
+        f"Job {waiting} is not run again: it is planning.",
+        *(
+            f"Job {name} is queued. To see it: python -m pruning_core show {name}"
+            for name in (job, cancelled, refused)
+        ),
+    ]
+    stage = queue.stage(failed)
+    assert stage is not None
+    assert (stage.status, stage.error) == ("queued", "")
+    assert {run.id: run.status for run in queue.jobs()}[refused] == "active"
+
+
+def test_a_retry_that_cannot_run_says_why(
+    cache: Cache, queue: Queue, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker refuses it again, somebody deletes it, or Ctrl+C cancels it."""
+    job, other, _ = three(queue)
+    done = finished(cache, replace(QUICKSTART, seeds=(9,)), "finished")
+    assert jobs("retry", done) == (0, f"Job {done} is not run again: it is done.\n", "")
+    assert queue.planning() == []
+
+    def worker(action: Callable[[str], object]) -> None:
+        def act(cache: Cache) -> None:
+            for planned in queue.planning():
+                action(planned.id)
+
+        monkeypatch.setattr(start, "start_worker", act)
+
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    worker(lambda name: queue.refuse(name, ERROR.field, ERROR.to_json()))
+    code, out, error = jobs("retry", job)
+    assert (code, out, one_line(error)) == (2, "", SENTENCE)
+    worker(interrupt)
+    code, out, error = jobs("retry", job, other)
+    assert (code, out) == (130, "")
+    assert error == "Interrupted: the jobs are cancelled, finished results are kept.\n"
+    assert queue.planning() == []
+    worker(queue.delete)
+    code, out, error = jobs("retry", job)
+    assert (code, out) == (2, "")
+    assert one_line(error) == f"JOB: {job} was deleted; `jobs undelete {job}` restores it."
 
 
 @pytest.fixture
@@ -256,7 +332,7 @@ def test_a_deleted_job_is_restored_or_removed(queue: Queue, jobs: Jobs) -> None:
     assert f"`jobs undelete {beta}` restores it" in error
     assert jobs("undelete", beta[:6])[1].splitlines() == [
         f"Job {beta} is restored: Beta",
-        "It stays cancelled. Run the same command again, or press Resume on the page Runs.",
+        f"It stays cancelled. To resume: python -m pruning_core jobs resume {beta}",
     ]
     assert jobs("purge")[1].startswith("Removed 1 deleted job for good.")
     assert "matches no deleted job" in jobs("undelete", alpha)[2]
@@ -282,6 +358,7 @@ def test_a_list_fits_80_columns_and_keeps_whole_names(queue: Queue, jobs: Jobs) 
         (("edit", "JOB", "--name", "n" * 300), "--name: this text has 300 characters"),
         (("edit", "zz", "--star"), "JOB: the id 'zz' matches no job"),
         (("delete", "JOB", "zz"), "JOB: the id 'zz' matches no job"),
+        (("retry", "JOB", "zz"), "JOB: the id 'zz' matches no job"),
         (("rename", "JOB"), "argument"),
     ],
 )
