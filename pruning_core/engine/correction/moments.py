@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pruning_core.engine.models.modes import temporary_hooks
 from pruning_core.engine.models.traced_layers import TracedLayer
 
 # A channel whose standard deviation is below this share of its size is constant up to rounding.
@@ -75,12 +76,9 @@ def layer_moments(
         sums[module].add(channel_rows(module, output))
 
     hooks = [module.register_forward_hook(add) for module in sums]
-    try:
+    with temporary_hooks(hooks):
         for images in batches:
             model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {layer.name: sums[layer.module].moments() for layer in traced}
 
 

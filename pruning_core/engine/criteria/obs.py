@@ -40,7 +40,7 @@ from pruning_core.engine.criteria.inputs import (
     checked_scores,
     criterion_error,
 )
-from pruning_core.engine.models.modes import evaluation_mode
+from pruning_core.engine.models.modes import evaluation_mode, temporary_hooks
 from pruning_core.engine.models.traced_layers import Layer, TracedLayer, traced_layers
 from pruning_core.methods.corrections import MAX_INPUTS, RANKED_OUTPUTS, ranked_inputs
 from pruning_core.methods.granularity import is_depthwise
@@ -261,17 +261,13 @@ def output_curvatures(inputs: CriterionInputs, layers: Sequence[TracedLayer]) ->
 
     hooks = [layer.module.register_forward_hook(watch) for layer in layers]
     images = 0
-    try:
-        with torch.enable_grad():
-            for batch, _ in inputs.batches if layers else ():
-                images += len(batch)
-                logits = inputs.model(batch)
-                direction = random_directions(logits.detach(), inputs.generator)
-                weights = [layer.module.weight for layer in layers]
-                torch.autograd.grad((logits * direction).sum(), weights, materialize_grads=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with temporary_hooks(hooks), torch.enable_grad():
+        for batch, _ in inputs.batches if layers else ():
+            images += len(batch)
+            logits = inputs.model(batch)
+            direction = random_directions(logits.detach(), inputs.generator)
+            weights = [layer.module.weight for layer in layers]
+            torch.autograd.grad((logits * direction).sum(), weights, materialize_grads=True)
     unused = torch.zeros(1, dtype=torch.float64)
     return {layer.name: sums.get(layer.module, unused) / max(images, 1) for layer in layers}
 
@@ -294,12 +290,9 @@ def gram_matrices(
         sums[module].add(x, y[:, :, :0])
 
     hooks = [layer.module.register_forward_hook(add) for layer in layers]
-    try:
+    with temporary_hooks(hooks):
         for batch, _ in inputs.batches:
             inputs.model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     grams = {layer: sums[layer.module].products(layer.takes_offset)[0] for layer in layers}
     for layer, gram in grams.items():
         if not bool(torch.isfinite(gram).all()):

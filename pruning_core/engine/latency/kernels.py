@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.engine.latency.interleaved import Call
-from pruning_core.engine.models.modes import evaluation_mode
+from pruning_core.engine.models.modes import evaluation_mode, temporary_hooks
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,8 @@ def product_shapes(model: nn.Module, image: Tensor) -> dict[str, ProductShape]:
         shapes[names[module]] = ProductShape(rows, columns, output.numel() // rows)
 
     hooks = [module.register_forward_hook(record) for module in names]
-    try:
-        with evaluation_mode(model):
-            model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with temporary_hooks(hooks), evaluation_mode(model):
+        model(image)
     return shapes
 
 

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.models.modes import evaluation_mode
+from pruning_core.engine.models.modes import evaluation_mode, temporary_hooks
 from pruning_core.engine.models.small_convs import standard_convs
 
 Product = _ConvNd | nn.Linear
@@ -61,11 +61,8 @@ def weight_uses(model: nn.Module, image_size: int) -> dict[str, int]:
         for name, module in model.named_modules()
         if isinstance(module, Product | nn.MultiheadAttention)
     ]
-    try:
+    with temporary_hooks(hooks):
         run_on_shapes(model, (1, 3, image_size, image_size))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return uses
 
 

@@ -1,13 +1,14 @@
-"""The modes in which a model runs; each context restores the mode of every module at its end."""
+"""Modes and hooks of a model for a time; each context restores the model at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
@@ -27,6 +28,30 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     """A context with the model in evaluation mode; restores the mode of each module."""
     with restored_modes(model):
         yield model.eval()
+
+
+@contextmanager
+def temporary_hooks(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """A context with these hooks of modules; removes them afterwards, also after an error."""
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(hook)
+        yield
+
+
+@contextmanager
+def restored_hooks(model: nn.Module) -> Iterator[None]:
+    """A context at whose end the forward hooks of all modules are as before, also after an error.
+
+    For the code of others that registers hooks and does not remove them after an error.
+    """
+    before = {module: set(module._forward_hooks) for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, known in before.items():
+            for key in module._forward_hooks.keys() - known:
+                del module._forward_hooks[key]
 
 
 @contextmanager

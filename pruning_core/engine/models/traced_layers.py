@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruning_core.engine.models.modes import evaluation_mode
+from pruning_core.engine.models.modes import evaluation_mode, temporary_hooks
 from pruning_core.storage.stage_context import StageError
 
 Layer = nn.Conv2d | nn.Linear
@@ -67,12 +67,8 @@ def traced_layers(model: nn.Module, images: Tensor) -> list[TracedLayer]:
     hooks: list[Any] = [module.register_forward_hook(record_layer) for module in names]
     norm_modules = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     hooks += [m.register_forward_pre_hook(record_norm) for m in norm_modules]
-    try:
-        with evaluation_mode(model):
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with temporary_hooks(hooks), evaluation_mode(model):
+        model(images)
     return [TracedLayer(names[m], m, norms.get(m)) for m, n in calls.items() if n == 1]
 
 
@@ -86,11 +82,9 @@ def input_and_output(model: nn.Module, module: nn.Module, images: Tensor) -> tup
     def stop(_: nn.Module, inputs: Any, output: Tensor) -> None:
         raise _Stop(inputs[0], output)
 
-    hook = module.register_forward_hook(stop)
     try:
-        model(images)
+        with module.register_forward_hook(stop):
+            model(images)
     except _Stop as stopped:
         return stopped.inputs, stopped.output
-    finally:
-        hook.remove()
     raise StageError("A layer was computed in one pass over the images but not in another.")

@@ -30,6 +30,7 @@ from torch_pruning.ops import OPTYPE
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.modes import temporary_hooks
 from pruning_core.engine.models.small_convs import standard_convs
 from pruning_core.engine.structured.groups import CLASSES, Graph, Group, remove, trace
 
@@ -143,11 +144,8 @@ def _indicator_hooks(indicator: nn.Module, needed: dict[str, np.ndarray]) -> Ite
             hooks.append(module.register_forward_pre_hook(_recorder(name, needed)))
         if isinstance(module, (*PRODUCTS, *MIXING, _BatchNorm)):
             hooks.append(module.register_forward_hook(_to_indicator))
-    try:
+    with temporary_hooks(hooks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _recorder(

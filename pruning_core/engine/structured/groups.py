@@ -26,7 +26,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.layers import layers
-from pruning_core.engine.models.modes import restored_modes
+from pruning_core.engine.models.modes import restored_hooks, restored_modes
 from pruning_core.engine.models.small_convs import standard_convs
 from pruning_core.engine.structured.widths import Structure, kind_of
 
@@ -111,6 +111,7 @@ def trace(model: nn.Module, image_size: int) -> Graph:
     # torch-pruning reads the graph from autograd, so gradients must be on.
     with (
         restored_modes(model),
+        restored_hooks(model),
         standard_convs(model),
         warnings.catch_warnings(),
         torch.enable_grad(),

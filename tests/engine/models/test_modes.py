@@ -1,4 +1,6 @@
-"""What runs a model leaves each of its modules in the mode it had, also after an error."""
+"""What runs a model leaves each of its modules in the mode it had and without hooks, also after
+an error.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from pruning_core.engine.latency.kernels import product_shapes
 from pruning_core.engine.models.batch_norm import recalibrate
+from pruning_core.engine.models.macs import weight_uses
 from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.structured.fold import fold
 from pruning_core.engine.structured.groups import trace
@@ -32,13 +35,14 @@ RUNS: dict[str, Run] = {
     "taylor": lambda model: taylor(ImportanceInputs(model, BATCHES)),
     "hessian": lambda model: hessian(ImportanceInputs(model, BATCHES)),
     "trace": lambda model: trace(model, 8),
+    "weight_uses": lambda model: weight_uses(model, 8),
     "fold": lambda model: fold(model, 8),
 }
 
 
 @pytest.mark.parametrize("error", [False, True])
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_modes_are_restored(run: Run, error: bool) -> None:
+def test_modes_are_restored_and_hooks_removed(run: Run, error: bool) -> None:
     model = Net()
     model[1].eval()
     if error:
@@ -48,6 +52,7 @@ def test_modes_are_restored(run: Run, error: bool) -> None:
         run(model)
         assert not error or run is RUNS["fold"], "The model does not run."
     assert [module.training for module in model.modules()] == before
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_recalibration_restores_the_momentum_after_an_error() -> None:
