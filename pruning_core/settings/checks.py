@@ -18,12 +18,9 @@ def check_criterion(spec: Spec) -> None:
     """Refuse a criterion that contradicts the rest of a spec. Raises `SpecError`."""
     if needs(spec.pruning.criterion, MOVEMENT):
         _check_movement(spec)
-    if CRITERIA[spec.pruning.criterion].signed:
-        _check_signed(spec)
+    _check_allocation_and_recovery(spec)
     if spec.iterative.enabled and SPARSITY_SCHEDULES[spec.iterative.schedule].regrowth:
         _check_regrowth(spec)
-    if CRITERIA[spec.pruning.criterion].compensation and chooses_masks(spec):
-        _check_compensation(spec)
 
 
 def _criterion(spec: Spec) -> Choice:
@@ -59,56 +56,60 @@ def _check_movement(spec: Spec) -> None:
             )
 
 
-def _check_signed(spec: Spec) -> None:
-    """Refuse signed scores with an allocation that squares the scores, such as LAMP."""
-    if ALLOCATIONS[spec.pruning.allocation].squares_scores:
-        raise SpecError(
-            "pruning.allocation",
-            "{allocation} squares the scores, but scores of {criterion} can be negative. Choose "
+def _check_allocation_and_recovery(spec: Spec) -> None:
+    """Refuse an allocation or a recovery method that contradicts how the criterion works."""
+    criterion, allocation = CRITERIA[spec.pruning.criterion], ALLOCATIONS[spec.pruning.allocation]
+    replaces = chooses_masks(spec) and RECOVERY_METHODS[spec.recovery.method].restarts
+    for wrong, choice, other, message in (
+        (
+            criterion.signed and allocation.squares_scores,
+            Choice("pruning.allocation", spec.pruning.allocation),
+            Choice("pruning.allocation", "global"),
+            "{choice} squares the scores, but scores of {criterion} can be negative. Choose "
             "another allocation, such as {other}, or another criterion.",
-            allocation=Choice("pruning.allocation", spec.pruning.allocation),
-            criterion=_criterion(spec),
-            other=Choice("pruning.allocation", "global"),
-        )
+        ),
+        (
+            criterion.compensation and replaces,
+            Choice("recovery.method", spec.recovery.method),
+            Choice("recovery.method", FINE_TUNING),
+            "{criterion} changes the remaining weights to make up for the pruned ones, but "
+            "{choice} replaces all weights. Choose {other}, or another criterion.",
+        ),
+    ):
+        if wrong:
+            raise SpecError(
+                choice.field, message, choice=choice, criterion=_criterion(spec), other=other
+            )
 
 
 def _check_regrowth(spec: Spec) -> None:
     """Refuse regrowth with scores that never change, or by the gradient of a single image."""
+    criterion = spec.pruning.criterion
     schedule = Choice("iterative.schedule", spec.iterative.schedule)
-    if CRITERIA[spec.pruning.criterion].compensation:
-        raise SpecError(
-            "pruning.criterion",
+    for wrong, reason in (
+        (
+            CRITERIA[criterion].compensation,
             "{criterion} changes the remaining weights to make up for the pruned ones, but with "
-            "{schedule} pruned weights return. Choose another criterion or another schedule.",
-            criterion=_criterion(spec),
-            schedule=schedule,
-        )
-    if needs(spec.pruning.criterion, BASELINE):
-        raise SpecError(
-            "pruning.criterion",
+            "{schedule} pruned weights return.",
+        ),
+        (
+            needs(criterion, BASELINE),
             "{criterion} scores the dense baseline, so with {schedule} every step would drop the "
-            "same weights. Choose another criterion or another schedule.",
-            criterion=_criterion(spec),
-            schedule=schedule,
-        )
+            "same weights.",
+        ),
+    ):
+        if wrong:
+            raise SpecError(
+                "pruning.criterion",
+                reason + " Choose another criterion or another schedule.",
+                criterion=_criterion(spec),
+                schedule=schedule,
+            )
     if spec.pruning.calibration_images < 2:
         raise SpecError(
             "pruning.calibration_images",
             "{schedule} regrows weights by their gradient on calibration images; give at least 2.",
             schedule=schedule,
-        )
-
-
-def _check_compensation(spec: Spec) -> None:
-    """Refuse a recovery method that replaces the weights after the pruning step changed them."""
-    if RECOVERY_METHODS[spec.recovery.method].restarts:
-        raise SpecError(
-            "recovery.method",
-            "{criterion} changes the remaining weights to make up for the pruned ones, but "
-            "{method} replaces all weights. Choose {fine_tuning}, or another criterion.",
-            criterion=_criterion(spec),
-            method=Choice("recovery.method", spec.recovery.method),
-            fine_tuning=Choice("recovery.method", FINE_TUNING),
         )
 
 

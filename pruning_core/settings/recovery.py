@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.common.errors import Choice, Ref, check
+from pruning_core.common.errors import Choice, Ref, SpecError, check
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
@@ -98,26 +98,20 @@ def check_recovery(
 
 
 def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
-    """Refuse to rewind, or not to train, weights where pruned weights return.
-
-    Raises `SpecError`.
-    """
-    regrows = SPARSITY_SCHEDULES[schedule].regrows
-    check(
-        RECOVERY_METHODS[recovery.method].trains_weights or not regrows,
-        "recovery.method",
-        "{method} trains no weights of convolutions, so the weights that {schedule} regrows would "
-        "stay zero. Choose {fine_tuning}, or another {setting}.",
-        method=Choice("recovery.method", recovery.method),
-        schedule=Choice("iterative.schedule", schedule),
-        fine_tuning=Choice("recovery.method", FINE_TUNING),
-        setting=Ref("iterative.schedule"),
-    )
-    check(
-        not RECOVERY_METHODS[recovery.method].restarts or not regrows,
-        "recovery.method",
+    """Refuse a method that leaves regrown weights without training. Raises `SpecError`."""
+    method = RECOVERY_METHODS[recovery.method]
+    if not SPARSITY_SCHEDULES[schedule].regrows or (method.trains_weights and not method.restarts):
+        return
+    reason = (
         "{method} replaces all weights after each pruning step, so the weights that {schedule} "
-        "regrew would lose their training. Choose {fine_tuning}, or another {setting}.",
+        "regrew would lose their training."
+        if method.restarts
+        else "{method} trains no weights of convolutions, so the weights that {schedule} regrows "
+        "would stay zero."
+    )
+    raise SpecError(
+        "recovery.method",
+        reason + " Choose {fine_tuning}, or another {setting}.",
         method=Choice("recovery.method", recovery.method),
         schedule=Choice("iterative.schedule", schedule),
         fine_tuning=Choice("recovery.method", FINE_TUNING),
