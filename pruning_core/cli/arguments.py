@@ -6,10 +6,11 @@ import argparse
 import math
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pruning_core.common.errors import shortened
 from pruning_core.common.files import expand_path
+from pruning_core.methods.registry import Registry
 
 MAX_COUNT = 10**6
 Value = TypeVar("Value", int, float)
@@ -104,6 +105,18 @@ def names(choices: Collection[str], noun: str) -> Callable[[str], list[str]]:
         return part
 
     return lambda text: _items(text, name)
+
+
+def add_names(command: argparse.ArgumentParser, flag: str, choices: Registry[Any]) -> None:
+    """An option that takes names of a registry, by default all of them."""
+    text = f"{choices.kind}s, of {', '.join(choices)} (default: all)"
+    command.add_argument(
+        flag,
+        type=names(choices, choices.kind),
+        default=list(choices),
+        metavar="NAME,NAME",
+        help=text,
+    )
 
 
 def _items(text: str, convert: Callable[[str], Item]) -> list[Item]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Column, Table
 
-from pruning_core.cli.arguments import folder, names
+from pruning_core.cli.arguments import add_names, folder
 from pruning_core.cli.output import FAILED, OK, check_out, failure_message, say
 from pruning_core.cli.progress import Terminal, run_stages
 from pruning_core.cli.selection import add_index, add_job, find_job, find_model
@@ -42,14 +42,7 @@ def add_export_options(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_job(command)
     add_index(command)
-    text = f"file formats, of {', '.join(FILE_FORMATS)} (default: all)"
-    command.add_argument(
-        "--formats",
-        type=names(FILE_FORMATS, "file format"),
-        default=list(FILE_FORMATS),
-        metavar="NAME,NAME",
-        help=text,
-    )
+    add_names(command, "--formats", FILE_FORMATS)
     text = (
         "also build a reproducibility bundle with the file in this format: a zip with everything "
         f"that is needed to verify it, of {', '.join(BUNDLE_FORMATS)}"

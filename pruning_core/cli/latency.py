@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from pruning_core.cli.arguments import folder, integers, names
+from pruning_core.cli.arguments import add_names, folder, integers
 from pruning_core.cli.export import report_failed_stages
 from pruning_core.cli.output import check_out
 from pruning_core.cli.progress import Terminal, run_stages
@@ -51,14 +51,7 @@ def add_latency_options(command: argparse.ArgumentParser) -> None:
     add_index(command)
     text = "numbers of other models of the job to measure as well"
     command.add_argument("--compare-with", type=integers, default=(), metavar="N,N", help=text)
-    text = f"runtimes, of {', '.join(RUNTIMES)} (default: all)"
-    command.add_argument(
-        "--runtimes",
-        type=names(RUNTIMES, "runtime"),
-        default=list(RUNTIMES),
-        metavar="NAME,NAME",
-        help=text,
-    )
+    add_names(command, "--runtimes", RUNTIMES)
     text = "batch sizes (default: 1)"
     command.add_argument("--batch-sizes", type=integers, default=[1], metavar="N,N", help=text)
     text = "numbers of CPU threads (default: 1)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pruning_core.methods.registry import Method, Registry
 
@@ -38,6 +38,34 @@ class FileFormat(Method):
 WIDTHS = "pruning_core.engine.structured.widths"
 SPARSE_LOADER = f"{ENGINE}.sparse_loader"
 NETWORK = ("torch", "torchvision")
+
+# The first format of a family; the others are the same but for what `replace` gives.
+BITMASK = FileFormat(
+    "bitmask_fp32",
+    "Sparse (bitmask) fp32",
+    "One bit for each weight, and the non-zero weights in float32. Lossless.",
+    "Han et al. 2016",
+    "https://arxiv.org/abs/1510.00149",
+    f"{ENGINE}.tensor_files:bitmask_fp32",
+    suffix="sparse",
+    opens_in="PyTorch with sparse_loader.py",
+    opener="open_weights",
+    needs=(*NETWORK, "safetensors"),
+    modules=(SPARSE_LOADER, WIDTHS),
+)
+MNN = FileFormat(
+    "mnn",
+    "MNN fp32",
+    "The network for MNN, with dense weights. The batch size is free.",
+    "Jiang et al. 2020",
+    "https://arxiv.org/abs/2002.12418",
+    f"{ENGINE}.mnn_files:mnn",
+    suffix="mnn",
+    opens_in="MNN",
+    package="MNN",
+    opener="open_mnn",
+    needs=("MNN",),
+)
 
 FILE_FORMATS = Registry(
     "file format",
@@ -76,47 +104,28 @@ FILE_FORMATS = Registry(
             suffix="safetensors.xz",
             download=False,
         ),
-        FileFormat(
-            "bitmask_fp32",
-            "Sparse (bitmask) fp32",
-            "One bit for each weight, and the non-zero weights in float32. Lossless.",
-            "Han et al. 2016",
-            "https://arxiv.org/abs/1510.00149",
-            f"{ENGINE}.tensor_files:bitmask_fp32",
-            suffix="sparse",
-            opens_in="PyTorch with sparse_loader.py",
-            opener="open_weights",
-            needs=(*NETWORK, "safetensors"),
-            modules=(SPARSE_LOADER, WIDTHS),
-        ),
-        FileFormat(
-            "bitmask_fp16",
-            "Sparse (bitmask) fp16",
-            "One bit for each weight, and the non-zero weights in float16, with batch norm folded.",
-            "Han et al. 2016",
-            "https://arxiv.org/abs/1510.00149",
-            f"{ENGINE}.tensor_files:bitmask_fp16",
+        BITMASK,
+        replace(
+            BITMASK,
+            name="bitmask_fp16",
+            title="Sparse (bitmask) fp16",
+            help="One bit for each weight, and the non-zero weights in float16, with batch norm "
+            "folded.",
+            implementation=f"{ENGINE}.tensor_files:bitmask_fp16",
             suffix="fp16.sparse",
-            opens_in="PyTorch with sparse_loader.py",
             exact=False,
-            opener="open_weights",
-            needs=(*NETWORK, "safetensors"),
-            modules=(SPARSE_LOADER, WIDTHS),
         ),
-        FileFormat(
-            "bitmask_int8",
-            "Sparse (bitmask) int8",
-            "One bit for each weight, and the non-zero weights in int8 with one scale for each "
-            "output channel, with batch norm folded.",
-            "Jacob et al. 2018",
-            "https://arxiv.org/abs/1712.05877",
-            f"{ENGINE}.tensor_files:bitmask_int8",
+        replace(
+            BITMASK,
+            name="bitmask_int8",
+            title="Sparse (bitmask) int8",
+            help="One bit for each weight, and the non-zero weights in int8 with one scale for "
+            "each output channel, with batch norm folded.",
+            paper="Jacob et al. 2018",
+            url="https://arxiv.org/abs/1712.05877",
+            implementation=f"{ENGINE}.tensor_files:bitmask_int8",
             suffix="int8.sparse",
-            opens_in="PyTorch with sparse_loader.py",
             exact=False,
-            opener="open_weights",
-            needs=(*NETWORK, "safetensors"),
-            modules=(SPARSE_LOADER, WIDTHS),
         ),
         FileFormat(
             "compact",
@@ -187,32 +196,15 @@ FILE_FORMATS = Registry(
             opener="open_executorch",
             needs=("torch", "executorch"),
         ),
-        FileFormat(
-            "mnn",
-            "MNN fp32",
-            "The network for MNN, with dense weights. The batch size is free.",
-            "Jiang et al. 2020",
-            "https://arxiv.org/abs/2002.12418",
-            f"{ENGINE}.mnn_files:mnn",
-            suffix="mnn",
-            opens_in="MNN",
-            package="MNN",
-            opener="open_mnn",
-            needs=("MNN",),
-        ),
-        FileFormat(
-            "mnn_sparse",
-            "MNN sparse fp32",
-            "The network for MNN, whose sparse kernels skip the zeros of layers with more than "
-            "about 60 % zeros, or 30 % in blocks of 4 output channels.",
-            "Jiang et al. 2020",
-            "https://arxiv.org/abs/2002.12418",
-            f"{ENGINE}.mnn_files:mnn_sparse",
+        MNN,
+        replace(
+            MNN,
+            name="mnn_sparse",
+            title="MNN sparse fp32",
+            help="The network for MNN, whose sparse kernels skip the zeros of layers with more "
+            "than about 60 % zeros, or 30 % in blocks of 4 output channels.",
+            implementation=f"{ENGINE}.mnn_files:mnn_sparse",
             suffix="sparse.mnn",
-            opens_in="MNN",
-            package="MNN",
-            opener="open_mnn",
-            needs=("MNN",),
         ),
     ),
 )

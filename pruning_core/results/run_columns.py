@@ -79,6 +79,26 @@ def _changes(spec: str, before: str | None) -> str:
         return ""
 
 
+def _result_column(
+    title: str,
+    text: Callable[[RunSummary], str],
+    value: Callable[[RunSummary], float | None],
+    first: str,
+    help: str,
+) -> RunColumn:
+    """A column of the results, which a first click sorts by the highest `value`."""
+    return RunColumn(
+        title,
+        lambda _, summary: text(summary),
+        "value(j.id)",
+        first,
+        descending=True,
+        help=help,
+        width=130,
+        value=value,
+    )
+
+
 # The settings of a run, which are compared with those before and after it.
 _settings = functools.lru_cache(maxsize=100)(from_json)
 
@@ -112,27 +132,21 @@ COLUMNS: Mapping[str, RunColumn] = {
         help="The settings that differ from those of the run that was submitted before.",
         width=230,
     ),
-    "best": RunColumn(
+    "best": _result_column(
         "Best within goal",
-        lambda _, summary: summary.best,
-        "value(j.id)",
+        lambda summary: summary.best,
+        lambda summary: summary.sparsity,
         "sparsest first",
-        descending=True,
-        help="The sparsity and the size of the sparsest model that meets the goal. Set the goal in "
+        "The sparsity and the size of the sparsest model that meets the goal. Set the goal in "
         "Sort and columns, on the command line with --max-drop and --max-mb.",
-        width=130,
-        value=lambda summary: summary.sparsity,
     ),
-    "accuracy": RunColumn(
+    "accuracy": _result_column(
         "Accuracy at target",
-        lambda _, summary: summary.accuracy,
-        "value(j.id)",
+        lambda summary: summary.accuracy,
+        lambda summary: summary.test_accuracy,
         "highest first",
-        descending=True,
-        help="Test accuracy at the target sparsity: of the iterative model, else of the sparsest "
+        "Test accuracy at the target sparsity: of the iterative model, else of the sparsest "
         "one-shot or structured model; the mean over the seeds.",
-        width=130,
-        value=lambda summary: summary.test_accuracy,
     ),
     "started": RunColumn(
         "Started",

@@ -18,6 +18,7 @@ from pruning_core.storage.job_progress import (
     job_state,
     stage_work,
 )
+from pruning_core.storage.job_queries import FAILED, RUNNING, jobs_with
 from pruning_core.storage.job_record import Job, job_row
 
 # Below this fraction the pace of a run, or of a stage, is too uncertain for an estimate.
@@ -34,17 +35,11 @@ SHOWN = {
     "deleted": "j.deleted IS NOT NULL",
 }
 
-
-def _with_stage(condition: str) -> str:
-    return (
-        "j.id IN (SELECT w.job FROM stages s JOIN wants w ON w.key = s.key"
-        f" WHERE s.status {condition})"
-    )
-
-
 # As `job_state` computes them. The index of the stages leads to the jobs that are not finished.
-_RUNNING, _FAILED = _with_stage("= 'running'"), _with_stage("= 'failed'")
-_UNFINISHED = _with_stage("IN ('queued', 'running', 'failed', 'cancelled')")
+_RUNNING, _FAILED, _UNFINISHED = (
+    f"j.id IN ({jobs})"
+    for jobs in (RUNNING, FAILED, jobs_with("IN ('queued', 'running', 'failed', 'cancelled')"))
+)
 STATES = {
     "planning": "j.status = 'planning'",
     "queued": f"j.status = 'active' AND {_UNFINISHED} AND NOT {_RUNNING} AND NOT {_FAILED}",

@@ -19,18 +19,18 @@ LAST_CHARACTER = chr(0x10FFFF)
 LISTED = "deleted IS NULL AND NOT archived"
 
 
-def _jobs_with(status: str) -> str:
-    """The ids of the jobs that want a stage with this status, in SQL."""
-    return f"SELECT w.job FROM stages s JOIN wants w ON w.key = s.key WHERE s.status = '{status}'"
+def jobs_with(status: str) -> str:
+    """The ids of the jobs that want a stage whose status is so, as in "= 'failed'", in SQL."""
+    return f"SELECT w.job FROM stages s JOIN wants w ON w.key = s.key WHERE s.status {status}"
 
 
+_QUEUED, RUNNING, FAILED = (jobs_with(f"= '{name}'") for name in ("queued", "running", "failed"))
 # Indexes lead from the unfinished stages to their jobs. Each + hides a column from the query
 # planner, which would scan all jobs instead. The stages after a failed one stay queued for ever.
 UNFINISHED = (
     "+status IN ('planning', 'active') AND deleted IS NULL"
-    f" AND id IN (SELECT id FROM jobs WHERE status = 'planning' UNION {_jobs_with('queued')}"
-    f" UNION {_jobs_with('running')}) AND (+status = 'planning'"
-    f" OR id IN ({_jobs_with('running')}) OR id NOT IN ({_jobs_with('failed')}))"
+    f" AND id IN (SELECT id FROM jobs WHERE status = 'planning' UNION {_QUEUED} UNION {RUNNING})"
+    f" AND (+status = 'planning' OR id IN ({RUNNING}) OR id NOT IN ({FAILED}))"
 )
 
 
@@ -72,12 +72,12 @@ class JobQueries(Database):
 
     def unfinished(self, limit: int) -> list[Job]:
         """Jobs that are planned, wait or run: those that run first, then the newest first."""
-        query = f"SELECT * FROM jobs WHERE {UNFINISHED} ORDER BY id IN ({_jobs_with('running')})"
+        query = f"SELECT * FROM jobs WHERE {UNFINISHED} ORDER BY id IN ({RUNNING})"
         return [job_row(row) for row in self._all(f"{query} DESC, +created DESC LIMIT ?", limit)]
 
     def unfinished_counts(self) -> tuple[int, int]:
         """How many jobs run, and how many others are planned or wait."""
-        running = f"SUM(id IN ({_jobs_with('running')})) AS running"
+        running = f"SUM(id IN ({RUNNING})) AS running"
         (row,) = self._all(f"SELECT COUNT(*) AS jobs, {running} FROM jobs WHERE {UNFINISHED}")
         return row["running"] or 0, row["jobs"] - (row["running"] or 0)
 
