@@ -148,7 +148,7 @@ def draw_latest(lab: Lab) -> None:
     if not has_runs(lab):
         return
     st.header("Latest result")
-    for job in lab.queue.started(LATEST):
+    for job in lab.queue.pruned(LATEST):
         rows = results_of(lab, job)
         if any(map(is_pruned, rows)):
             link("Compare", plain(job.label), runs=job.id)

@@ -13,7 +13,14 @@ STARTED = (
     " w.job = jobs.id AND s.kind = 'baseline' AND s.status = 'done')"
     # A sensitivity analysis alone has no model beside the baseline.
     " AND (json_extract(jobs.spec, '$.one_shot.amounts') != '[]'"
-    " OR json_extract(jobs.spec, '$.iterative.enabled'))"
+    " OR json_extract(jobs.spec, '$.iterative.enabled')"
+    " OR json_extract(jobs.spec, '$.structured.enabled'))"
+)
+# The + keeps the query planner from reading all finished stages for each job.
+PRUNED = (
+    "EXISTS (SELECT 1 FROM json_each(jobs.outline, '$.models') m JOIN stages s"
+    " ON s.key = json_extract(m.value, '$.key') WHERE +s.status = 'done'"
+    " AND json_extract(m.value, '$.target') > 0)"
 )
 LAST_CHARACTER = chr(0x10FFFF)
 LISTED = "deleted IS NULL AND NOT archived"
@@ -95,6 +102,10 @@ class JobQueries(Database):
         Archived ones are left out.
         """
         return self._where(STARTED, limit)
+
+    def pruned(self, limit: int) -> list[Job]:
+        """Comparisons with a finished pruned model, the newest first, without archived ones."""
+        return self._where(PRUNED, limit)
 
     def started_labels(self, limit: int) -> dict[str, str]:
         """The labels of the jobs in `started`, by id."""

@@ -96,6 +96,7 @@ def test_a_page_reads_no_more_when_there_are_more_runs(
 QUERIES: dict[str, Callable[[Queue], object]] = {
     "what is unfinished": lambda queue: queue.unfinished(5),
     "the newest results": lambda queue: queue.started(5),
+    "the newest pruned model": lambda queue: queue.pruned(5),
     "one run": lambda queue: queue.job(queue.jobs(1)[0].id),
     "no run": lambda queue: queue.job("x"),
     "is anything busy": lambda queue: queue.busy(),

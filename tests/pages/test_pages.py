@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -17,7 +18,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import from_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.inspections import Facts
+from tests.helpers.inspections import Facts, FactsWithGroups
 from tests.helpers.pages import finished, open_page, texts
 from tests.helpers.project import ROOT
 from tests.helpers.tune_page import run_button
@@ -57,6 +58,25 @@ def test_home_shows_the_latest_results(cache: Cache) -> None:
     text = texts(open_page("app.py")).replace("\\", "")
     assert "**Quick start**" in text
     assert [line for line in text.splitlines() if "1 point" in line]
+
+
+def test_home_shows_the_newest_result_behind_any_number_of_runs_without_one(
+    cache: Cache, queue: Queue
+) -> None:
+    """Runs that share its baseline have something to show, but no pruned model."""
+    finished(cache)
+    no_one_shot: dict[str, Any] = {"one_shot": {"amounts": []}}
+    settings = [{"iterative": {"target": 0.5 + number / 100}} for number in range(6)]
+    settings.append({"iterative": {"enabled": False}, "structured": {"enabled": True}})
+    for number, changed in enumerate(settings):
+        spec = from_dict(no_one_shot | changed)
+        stages = plan(spec, FactsWithGroups(spec))
+        models = {model.key for model in stages.models if model.target}
+        done = [stage.key for stage in stages.stages if stage.key not in models]
+        queue.expand(queue.submit(spec, f"Run {number}"), stages, done)
+    assert len(queue.started(10)) == 8
+    assert [job.label for job in queue.pruned(1)] == ["Quick start"]
+    assert pictures(open_page("app.py"))[1].startswith("Test accuracy over sparsity")
 
 
 def pictures(test: AppTest) -> list[str]:
