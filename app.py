@@ -13,7 +13,7 @@ from pages.components import accessibility, facts, history, live
 from pages.components.address import Address
 from pages.components.chart import draw_chart
 from pages.components.document_script import DocumentScript
-from pages.components.goal import PARAMETERS, current_goal
+from pages.components.goal import PARAMETERS, current_goal, reject_wrong_limits
 from pages.components.host_check import HostCheck
 from pages.components.lab import Lab
 from pages.components.links import link, switch_page
@@ -206,6 +206,7 @@ def main() -> None:
     lab = open_page("Home")
     st.title("Pruning Lab")
     ADDRESS.open()
+    reject_wrong_limits(ADDRESS)
     draw_link_problems()
     draw_introduction()
     latest_column, running_column = st.columns([3, 2], gap="medium")

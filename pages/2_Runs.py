@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components import live, run_filters, run_table
 from pages.components.address import Address, Parameter, id_list
+from pages.components.goal import reject_wrong_limits
 from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
@@ -47,12 +48,12 @@ def pick(lab: Lab) -> Job | None:
     linked = ADDRESS["job"]
     if linked and (job := lab.queue.job(linked)):
         return job
-    if linked:
-        ADDRESS.reject(no_run(lab, linked))
     listing = JobList(lab.cache.queue)
     newest, _ = listing.page(1)
     if not newest:
         newest, _ = listing.page(1, jobs=JobFilter(show="all"))
+    if linked:
+        ADDRESS.reject(no_run(lab, linked), quoted(newest[0].job.label) if newest else "")
     ADDRESS["job"] = newest[0].job.id if newest else ""
     return newest[0].job if newest else None
 
@@ -201,26 +202,28 @@ def draw_log(lab: Lab, now: JobProgress) -> None:
     """The last lines of the log of a stage: first of a failed one, else of a running one."""
     stages = live.titled(now)
     logged = [(row, title) for row, title in stages if lab.cache.log(row.key).is_file()]
-    check_log({row.key: title for row, title in stages}, [row.key for row, _ in logged])
+    first = live.first_log([row for row, _ in logged]) if logged else ""
+    check_log({row.key: title for row, title in stages}, [row.key for row, _ in logged], first)
     with st.expander("Log", expanded=bool(ADDRESS["log"])):
         if not logged:
             st.caption("No stage has written a log yet.")
             return
         names = {row.key: title for row, title in logged}
-        chosen = pick_log(names, live.first_log([row for row, _ in logged]))
+        chosen = pick_log(names, first)
         lines = lab.cache.log(chosen).read_text(errors="replace").splitlines()
         st.code("\n".join(lines[-LOG_LINES:]), language=None)
 
 
-def check_log(titles: dict[str, str], logged: list[str]) -> None:
-    """Say why the log that a link names is not shown."""
+def check_log(titles: dict[str, str], logged: list[str], first: str) -> None:
+    """Say why the log that a link names is not shown, but that of the stage `first`."""
     log = ADDRESS["log"]
     if not log or log in logged:
         return
+    shown = f"the log of {quoted(titles[first])}" if first else ""
     if log in titles:
-        ADDRESS.reject(f"The stage {quoted(titles[log])} has no log.")
+        ADDRESS.reject(f"The stage {quoted(titles[log])} has no log.", shown)
     else:
-        ADDRESS.reject(f"This run has no stage {quoted(log)}, so its log cannot be shown.")
+        ADDRESS.reject(f"This run has no stage {quoted(log)}, so its log cannot be shown.", shown)
     ADDRESS["log"] = ""
 
 
@@ -255,6 +258,7 @@ def main() -> None:
     lab = open_page("Runs")
     st.title("Runs")
     ADDRESS.open()
+    reject_wrong_limits(ADDRESS)
     place = st.container()
     job = pick(lab)
     if job:

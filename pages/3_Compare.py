@@ -16,7 +16,7 @@ from pages.components.chart import cached, draw_chart
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.goal import PARAMETERS as GOAL
-from pages.components.goal import draw_goal
+from pages.components.goal import draw_goal, reject_wrong_limits
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import link
@@ -321,12 +321,15 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:
+        reject_wrong_limits(ADDRESS)
         st.info("No finished model yet. See progress on Runs.")
         link("Runs", job=jobs[0].id)
         return
     finished = rows_of(frame)
     matrix.limit_choices(finished, ADDRESS)
     model_slider.limit_choices(finished, jobs, ADDRESS)
+    if not several_runs(finished):
+        ADDRESS.leave_out("only several runs have colors to choose", "color")
     options = DownloadOptions(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
     draw_verdicts(lab, frame, finished, specs, options)
     draw_notes(frame)
@@ -352,6 +355,7 @@ def main() -> None:
     jobs = pick_runs(lab, ADDRESS)
     place = st.container()
     if not jobs:
+        reject_wrong_limits(ADDRESS)
         ADDRESS.write()
         with place:
             draw_link_problems()

@@ -65,6 +65,9 @@ ADDRESS = Address(
     Parameter("other"),
     Parameter("second"),
 )
+# The parameters that apply to the statistics of a model, and to the analysis of a baseline.
+OF_STATISTICS = ("layer", "sparsity")
+OF_ANALYSIS = ("unit", "overall", "layers")
 
 
 def choose_layer(name: str) -> None:
@@ -80,13 +83,14 @@ def forget_threshold() -> None:
 
 def pick_unit(spec: Spec) -> str:
     """The unit that the analysis prunes; the default is that of the run's settings."""
-    units = list(SENSITIVITY_UNITS)
-    unit = ADDRESS.limit("unit", units, spec.sensitivity.unit, "unit")
+    titles = {name: unit.title for name, unit in SENSITIVITY_UNITS.items()}
+    units = list(titles)
+    unit = ADDRESS.limit("unit", titles, spec.sensitivity.unit, "unit")
     return st.radio(
         title("sensitivity.unit"),
         units,
         index=units.index(unit),
-        format_func=lambda unit: SENSITIVITY_UNITS[unit].title,
+        format_func=titles.__getitem__,
         captions=[unit.help for unit in SENSITIVITY_UNITS.values()],
         horizontal=True,
         key=ADDRESS.key("unit"),
@@ -249,12 +253,12 @@ def draw_overlap(lab: Lab, job: Job) -> None:
 
 def pick_layer(statistics: Statistics) -> None:
     """The layer that all parts of the page show."""
-    names = [str(layer["name"]) for layer in statistics]
-    ADDRESS.limit("layer", names, names[0], "layer")
+    names = {str(layer["name"]): str(layer["name"]) for layer in statistics}
+    ADDRESS.limit("layer", names, next(iter(names)), "layer")
     ADDRESS.select_box(
         "layer",
         "Layer",
-        {name: name for name in names},
+        names,
         "The parameter name of a weight tensor. All charts and tables of this page mark it.",
         on_change=forget_threshold,
     )
@@ -271,6 +275,9 @@ def main() -> None:
     with run_column:
         job = pick_run(lab, ADDRESS, on_change=forget_threshold)
     if job is None:
+        others = (name for name in ADDRESS.parameters if name != "run")
+        ADDRESS.leave_out("no run has results yet", *others)
+        ADDRESS.write()
         draw_link_problems()
         draw_no_results()
         return
@@ -282,13 +289,17 @@ def main() -> None:
             pick_layer(statistics)
         draw_model(lab, job, model, statistics)
     elif model:
+        ADDRESS.leave_out("this model has no layer statistics", *OF_STATISTICS)
         st.caption(
             "This model has no layer statistics, because an older version trained it. Run it again."
         )
+    else:
+        ADDRESS.leave_out("the run has no finished model", *OF_STATISTICS)
     try:
         draw_sensitivity(lab, job, from_json(job.spec))
     except SpecError as error:
         # The models were measured earlier and can still be shown.
+        ADDRESS.reject_given("the sensitivity analysis cannot be shown", *OF_ANALYSIS)
         st.warning(inline(for_page(error)))
     draw_overlap(lab, job)
     ADDRESS.write()

@@ -8,22 +8,21 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.address import Address, Parameter, choice, number
-from pages.components.bundle import draw_bundle
+from pages.components.address import Address, Parameter, choice
+from pages.components.bundle import NO_FILE, draw_bundle
 from pages.components.chart import draw_chart
 from pages.components.file_table import draw_file_table, waits
 from pages.components.goal import PARAMETERS as GOAL
-from pages.components.goal import draw_goal
+from pages.components.goal import draw_goal, reject_wrong_limits
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.latency import PARAMETERS, draw_latency
 from pages.components.markdown import inline
 from pages.components.model_card import draw_card, model_figures
-from pages.components.predict import draw_predictions
+from pages.components.predict import IMAGE, draw_predictions
 from pages.components.run_picker import draw_no_results, pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
-from pruning_core.common.errors import HIGHEST
 from pruning_core.common.formatting import format_count, join_words
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
@@ -62,8 +61,10 @@ ADDRESS = Address(
     *GOAL,
     *PARAMETERS,
     choice("bundle", ["", *BUNDLE_FORMATS]),
-    number("image", 0, 0, HIGHEST),
+    IMAGE,
 )
+# The parameters that apply to the result of a model.
+OF_MODEL = (*(parameter.name for parameter in PARAMETERS), "bundle", IMAGE.name)
 
 
 def draw_files(
@@ -152,6 +153,7 @@ def draw_model(lab: Lab, job: Job, model: PlannedModel, goal: Goal, card: DeltaG
     rows = model_rows(outline, lab.store, job.label, job.id)
     row = next((row for row in rows if row["key"] == model.key), None)
     if row is None:
+        ADDRESS.leave_out("the result of the model is missing or damaged", *OF_MODEL)
         st.warning(
             "The result of this model or of its dense baseline is missing or damaged. Open Compare "
             "and press Run again, or choose another model."
@@ -162,7 +164,9 @@ def draw_model(lab: Lab, job: Job, model: PlannedModel, goal: Goal, card: DeltaG
     checks = check_files(frame, goal, models, dense=model == dense)
     draw_answer(list(checks.values()), goal, best_model_of_run(rows, goal, models), outline)
     draw_files(lab, model, frame, checks, bound_note(models, int(row["validation_images"])))
-    if not frame.empty:
+    if frame.empty:
+        ADDRESS.leave_out(NO_FILE, "bundle")
+    else:
         draw_bundle(lab, job, model, frame, ADDRESS)
     measured = draw_latency(lab, job, model, ADDRESS)
     draw_predictions(lab, job, model, ADDRESS)
@@ -183,6 +187,9 @@ def main() -> None:
     with run_column:
         job = pick_run(lab, ADDRESS)
     if job is None:
+        reject_wrong_limits(ADDRESS)
+        ADDRESS.leave_out("no run has results yet", "model", *OF_MODEL)
+        ADDRESS.write()
         draw_link_problems()
         draw_no_results()
         return
@@ -191,6 +198,8 @@ def main() -> None:
     goal = draw_goal(ADDRESS)
     if model:
         draw_model(lab, job, model, goal, st.container())
+    else:
+        ADDRESS.leave_out("the run has no finished model", *OF_MODEL)
     ADDRESS.write()
     with place:
         draw_link_problems()

@@ -6,7 +6,7 @@ the values, and the address follows; a new visit, or a new link, starts with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from pruning_core.common.formatting import trimmed
 # Keys of the session.
 VISIT = "visit"
 ADDRESSES = "addresses"
+MOST_NAMED = 6  # choices that a message lists
 NONE = "none"  # the text of an empty list, which differs from no parameter
 
 Parameters = dict[str, str]
@@ -90,6 +91,14 @@ class Parameter:
     default: Any = ""
     read: Callable[[str], Any] = str
     text: Callable[[Any], str] = str
+
+    @property
+    def default_text(self) -> str:
+        """The default as a message names it; empty where it is no value."""
+        if self.default is None:
+            return "the default"
+        text = self.text(self.default)
+        return "" if text in ("", NONE) else f"the default {quoted(text)}"
 
 
 def number(name: str, default: float, low: float, high: float) -> Parameter:
@@ -174,7 +183,7 @@ class Address:
         link_opened(given)
 
     def given(self, name: str) -> str:
-        """The text of a parameter in a link that is being opened; empty for none."""
+        """The text of a parameter in a link that is being opened; empty for none or a wrong one."""
         return self._visit().given.get(name, "")
 
     def _follow_widgets(self) -> None:
@@ -191,12 +200,34 @@ class Address:
         try:
             return parameter.read(given[parameter.name])
         except ValueError as error:
-            self.reject(f"{parameter.name} {quoted(given[parameter.name])}: {error}.")
+            problem = f"{parameter.name} {quoted(given[parameter.name])}: {error}."
+            self.reject(problem, parameter.default_text)
+            self._visit().given.pop(parameter.name, None)
             return parameter.default
 
-    def reject(self, problem: str) -> None:
-        """Store, as a sentence, why a value of the link is not used."""
-        self._visit().problems.append(problem)
+    def reject(self, problem: str, shown: str = "") -> None:
+        """Store, as a sentence, why a value of the link is not used.
+
+        `shown` is what the page shows instead, empty for nothing.
+        """
+        instead = f"The page shows {shown} instead." if shown else "It is not used."
+        if (told := f"{problem} {instead}") not in (problems := self._visit().problems):
+            problems.append(told)
+
+    def leave_out(self, reason: str, *names: str) -> None:
+        """Reject parameters that do not apply, for this reason, and forget their values.
+
+        Call it instead of drawing their widgets. `reason` is a clause without a full stop.
+        """
+        self.reject_given(reason, *names)
+        for name in names:
+            self[name] = self.parameters[name].default
+
+    def reject_given(self, reason: str, *names: str) -> None:
+        """As `leave_out`, but the values stay, because they may apply later."""
+        for name in names:
+            if text := self.given(name):
+                self.reject(f"{name} {quoted(text)} does not apply: {reason}.")
 
     def __getitem__(self, name: str) -> Any:
         return st.session_state.get(self.key(name), self._visit().values.get(name))
@@ -206,16 +237,18 @@ class Address:
         self._visit().values[name] = value
         st.session_state[self.key(name)] = value
 
-    def limit(self, name: str, options: Collection[str], default: str, noun: str) -> str:
+    def limit(self, name: str, options: Mapping[str, str], default: str, noun: str) -> str:
         """Make the value one of the options, else the default. Returns it.
 
-        `noun` names what the parameter is, for the message on a link with another value.
+        `options` have their titles. `noun` names what the parameter is, for the message on a link
+        with another value.
         """
         value = self[name]
         if value in options:
             return str(value)
         if value and value == self.given(name):
-            self.reject(f"There is no {noun} {quoted(value)}.")
+            problem = f"There is no {noun} {quoted(value)}. {_choices(list(options.values()))}"
+            self.reject(problem.strip(), options.get(default, ""))
         self[name] = default
         return default
 
@@ -258,6 +291,14 @@ class Address:
     def _visit(self) -> Visit:
         visit: Visit = st.session_state[VISIT]
         return visit
+
+
+def _choices(titles: list[str]) -> str:
+    """What can be chosen, in a sentence; of many choices their number. Empty without any."""
+    names = list(dict.fromkeys(filter(None, titles)))
+    if len(names) > MOST_NAMED:
+        return f"There are {len(names):,} to choose from."
+    return f"Use one of {', '.join(names)}." if names else ""
 
 
 def problems() -> list[str]:

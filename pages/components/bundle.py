@@ -22,6 +22,7 @@ from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.job_record import Job
 
 DEFAULT_FORMAT = "onnx"
+NO_FILE = "no file of this model is exported that can be in a bundle"
 
 
 def draw_bundle(
@@ -37,13 +38,15 @@ def draw_bundle(
     offered = {row["format"] for row in files.to_dict("records") if not why_not_offered(row)}
     formats = [name for name in BUNDLE_FORMATS if name in offered]
     if not formats:
+        address.leave_out(NO_FILE, "bundle")
         return
+    preferred = DEFAULT_FORMAT if DEFAULT_FORMAT in formats else formats[0]
     if address["bundle"] not in ("", *formats):
         if address.given("bundle"):
-            title = FILE_FORMATS[address["bundle"]].title
-            address.reject(f"The file {quoted(title)} is not exported, so it has no bundle.")
+            title, shown = (FILE_FORMATS[name].title for name in (address["bundle"], preferred))
+            problem = f"The file {quoted(title)} is not exported, so it has no bundle."
+            address.reject(problem, f"the bundle of {quoted(shown)}")
         address["bundle"] = ""
-    preferred = DEFAULT_FORMAT if DEFAULT_FORMAT in formats else formats[0]
     # Until a file is chosen, the preferred format is, which may be exported later than others.
     widget = f"bundle {preferred}"
 

@@ -16,6 +16,7 @@ from pruning_core.results.goal import DEFAULT_GOAL, Goal
 
 GOAL = "goal"  # the key of the session: the parameters of the last goal
 MAX_DROP, MAX_MB = "max_drop", "max_mb"
+LONGEST_LIMIT = 40  # characters
 NO_LIMIT = "none"  # the text of an empty field in an address
 # For each parameter: its label, its help, its default, and its bounds.
 FIELDS = {
@@ -59,16 +60,32 @@ def read_limit(text: str, bounds: tuple[float, float]) -> float | None:
     )
 
 
+def _read(text: str) -> str:
+    """The text of a field, right or wrong: a wrong one is told at the field.
+
+    Raises `ValueError` where it is too long.
+    """
+    text = " ".join(text.split())
+    if len(text) > LONGEST_LIMIT:
+        raise ValueError(f"use at most {LONGEST_LIMIT} characters")
+    return "" if text == NO_LIMIT else text
+
+
 def _parameter(name: str) -> Parameter:
-    _, _, default, bounds = FIELDS[name]
-
-    def read(text: str) -> str:
-        return "" if read_limit(text, bounds) is None else text.strip()
-
-    return Parameter(name, default, read, lambda text: text.strip() or NO_LIMIT)
+    return Parameter(name, FIELDS[name][2], _read, lambda text: text.strip() or NO_LIMIT)
 
 
 PARAMETERS = tuple(map(_parameter, FIELDS))
+
+
+def reject_wrong_limits(address: Address) -> None:
+    """Say what is wrong with the limits of a link; for pages whose fields are not in sight."""
+    for name, (_, _, _, bounds) in FIELDS.items():
+        if text := address.given(name):
+            try:
+                read_limit(text, bounds)
+            except ValueError as error:
+                address.reject(f"{name} {quoted(text)}: {error}.")
 
 
 def draw_goal(address: Address) -> Goal:
@@ -86,6 +103,7 @@ def draw_goal(address: Address) -> Goal:
                     key=address.key(name),
                     help=help_text,
                     placeholder="no limit",
+                    max_chars=LONGEST_LIMIT,
                 )
                 try:
                     limits[name] = read_limit(text, bounds)

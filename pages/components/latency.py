@@ -91,8 +91,10 @@ def _other_models(lab: Lab, job: Job, model: PlannedModel, address: Address) -> 
     }
     for key in address["also"] or () if address.given("also") else ():
         if key not in finished:
-            address.reject(f"There is no other model {quoted(key)} to benchmark.")
+            count = f"The run has {format_count(len(finished), 'other finished model')}."
+            address.reject(f"There is no other model {quoted(key)} to benchmark. {count}")
     if not finished:
+        address["also"] = None
         return []
     if address["also"] is None:
         structured = [k for k, m in finished.items() if STRATEGIES[m.strategy].removes_channels]

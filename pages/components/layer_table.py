@@ -16,7 +16,7 @@ from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_percent, trimmed
+from pruning_core.common.formatting import format_count, format_percent, trimmed
 from pruning_core.common.names import within_name
 from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
@@ -128,11 +128,13 @@ def draw_custom_sparsity(
     pruning = to_dict(spec.pruning)
     sizes = {layer.name: units(layer.shape, pruning, layer.groups) for layer in layers}
     if not sizes:
+        address.reject_given("the layers of the model are not known", "overall", "layers")
         st.caption("The layers of this model are not known yet. Inspect the model on Tune.")
         return
     for name in address["layers"] if address.given("layers") else ():
         if name not in sizes:
-            address.reject(f"There is no prunable layer {quoted(name)}.")
+            layers_text = f"The model has {format_count(len(sizes), 'prunable layer')}."
+            address.reject(f"There is no prunable layer {quoted(name)}. {layers_text}")
     draw_suggestion(analysis, address)
     sparsities = edit_table(job, sizes, unit_noun(pruning), address["layer"])
     address["layers"] = {name: round(share, 6) for name, share in sparsities.items() if share}

@@ -162,7 +162,8 @@ def curves(arguments: str) -> go.Figure:
 def limit_seed(job: Job, address: Address) -> None:
     """Reject a seed that the link names and the run lacks; call before the address is written."""
     if seeds := _seeds(Outline.from_json(job.outline)):  # they are not known before the plan
-        address.limit("seed", ["", *seeds], "", "seed")
+        titles = {seed: f"seed {seed}" for seed in seeds}
+        address.limit("seed", {"": titles[seeds[0]], **titles}, "", "seed")
 
 
 def _seeds(outline: Outline) -> list[str]:
@@ -174,7 +175,7 @@ def pick_seed(now: JobProgress, address: Address) -> int:
     seeds = _seeds(now.outline)
     if len(seeds) < 2:
         return int(seeds[0]) if seeds else 0
-    chosen = address.limit("seed", seeds, seeds[0], "seed")
+    chosen = address.limit("seed", {seed: f"seed {seed}" for seed in seeds}, seeds[0], "seed")
     st.segmented_control(
         "Seed",
         seeds,

@@ -42,8 +42,8 @@ STYLE = """
 
 def limit_choices(rows: list[Row], address: Address) -> None:
     """Reject what the link names and these models lack; call before the address is written."""
-    address.limit(REFERENCE, list(references(rows)), DENSE, "reference")
-    address.limit(TESTED, list(_tested_names(rows)), USUAL, "target sparsity")
+    address.limit(REFERENCE, references(rows), DENSE, "reference")
+    address.limit(TESTED, _tested_names(rows), USUAL, "target sparsity")
 
 
 def _tested_names(rows: list[Row]) -> dict[str, str]:

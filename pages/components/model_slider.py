@@ -74,9 +74,11 @@ def limit_choices(rows: list[Row], jobs: Sequence[Job], address: Address) -> Non
     if not address[RUN] and of_model:
         address[RUN] = of_model
     first = next((job.id for job in jobs if job.id in runs), "")
-    run = address.limit(RUN, [job.id for job in jobs if job.id in runs], first, "run")
-    keys = [row["key"] for row in models_in_order(rows, run)]
-    address.limit(MODEL, keys, keys[-1] if keys else "", "model")
+    by_id = {job.id: job for job in jobs if job.id in runs}
+    run = address.limit(RUN, {name: job.label for name, job in by_id.items()}, first, "run")
+    names = titles(Outline.from_json(by_id[run].outline)) if run else {}
+    models = {row["key"]: names[row["key"]][0] for row in models_in_order(rows, run)}
+    address.limit(MODEL, models, next(reversed(models), ""), "model")
 
 
 @st.fragment

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import numpy as np
 import streamlit as st
 
-from pages.components.address import Address
+from pages.components.address import Address, Parameter
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.markdown import inline, plain
 from pages.components.run_stage import run_stage
 from pages.components.uploads import store_upload
-from pruning_core.common.formatting import format_percent
+from pruning_core.common.formatting import format_count, format_percent
 from pruning_core.methods.datasets import IMAGE_FORMATS
 from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.measurement_types import PredictResult
@@ -23,6 +24,17 @@ from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.job_record import Job
 
 TYPES = [suffix[1:] for suffixes in IMAGE_FORMATS.values() for suffix in suffixes]
+WHOLE = re.compile(r"-?[0-9]{1,15}")
+
+
+def _read_number(text: str) -> int:
+    """The number of a test image, in range or not. Raises `ValueError` with a sentence."""
+    if not WHOLE.fullmatch(text):
+        raise ValueError("use a whole number from 0 on")
+    return int(text)
+
+
+IMAGE = Parameter("image", 0, _read_number)  # its range depends on the data set
 MODELS = {"dense": "Dense baseline", "point": "This model"}
 
 
@@ -47,8 +59,13 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel, address: Address) -> 
         )
     with number_column:
         count = read_result(lab.store, model.key, ModelResult).test_images
-        if address["image"] >= count:
-            address.reject(f"There is no test image {address['image']}.")
+        if not 0 <= address["image"] < count:
+            if address.given("image"):  # else a model with more test images was shown before
+                address.reject(
+                    f"There is no test image {address['image']}. The test set has "
+                    f"{format_count(count, 'image')}, with the numbers 0 to {count - 1:,}.",
+                    "image 0",
+                )
             address["image"] = 0
         number = st.number_input(
             "Test image number",

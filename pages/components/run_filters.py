@@ -101,7 +101,8 @@ def _draw_choices(
     )
     for name, title in NAMES.items():
         options = ["", *names[name]]
-        chosen = address.limit(name, options, "", title.lower())
+        titles = {option: option for option in options}
+        chosen = address.limit(name, titles, "", title.lower())
         st.selectbox(
             title,
             options,

@@ -57,12 +57,14 @@ def pick_runs(lab: Lab, address: Address) -> list[Job]:
     """Any number of runs: those of the address, else the newest with a baseline."""
     linked = address["runs"]
     labels = run_labels(lab, linked or [])
-    for name in linked or []:
-        if name not in labels:
-            address.reject(no_run(lab, name))
     chosen = [name for name in linked or [] if name in labels]
+    instead = ""
     if linked is None or (linked and not chosen):
         chosen = list(labels)[:1]
+        instead = quoted(labels[chosen[0]]) if chosen else ""
+    for name in linked or []:
+        if name not in labels:
+            address.reject(no_run(lab, name), instead)
     if chosen != linked:
         address["runs"] = chosen
     st.multiselect(
@@ -90,7 +92,8 @@ def pick_run(
     """
     labels = run_labels(lab, [address[name]])
     if address[name] and address[name] not in labels:
-        address.reject(no_run(lab, address[name]))
+        newest = next(iter(labels.values()), "")
+        address.reject(no_run(lab, address[name]), quoted(newest) if newest else "")
         address[name] = ""
     if not labels:
         return None
@@ -118,10 +121,12 @@ def pick_model(
     finished = {model.key: model for model in outline.models if lab.store.exists(model.key)}
     if not finished:
         st.caption("This run has no finished model yet.")
+        if address.given(name):
+            address.reject(f"The run has no finished model, such as {quoted(address.given(name))}.")
         return None
     trained = [key for key, one in finished.items() if one.strategy != CORRECTION and key != other]
-    chosen = address.limit(name, finished, (trained or list(finished))[-1], "model")
     model_titles = {key: names[key][0] for key in finished}
+    chosen = address.limit(name, model_titles, (trained or list(finished))[-1], "model")
     help_text = "The dense baseline or a pruned model."
     address.select_box(name, label, model_titles, help_text, on_change=on_change)
     return finished[chosen]

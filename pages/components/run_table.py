@@ -87,7 +87,7 @@ def _page(lab: Lab, address: Address, jobs: JobFilter, order: Order) -> tuple[li
     runs, more = listing.page(PAGE, address["page"], jobs, order)
     if not runs and address["page"] > 1:
         if address.given("page"):  # else the list has become shorter
-            address.reject(f"The list has no page {address['page']}.")
+            address.reject(f"The list has no page {address['page']}.", "page 1")
         address["page"] = 1
         runs, more = listing.page(PAGE, 1, jobs, order)
     return runs, more

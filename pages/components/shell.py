@@ -88,7 +88,7 @@ def _navigation() -> DeltaGenerator:
 def draw_link_problems() -> None:
     """Say which parts of the link that opened this page are not used, until a choice changes."""
     sentences = [plain(problem) for problem in address.problems()]
-    opening = "Part of this link is not valid, so a default is shown."
+    opening = "Part of this link is not valid."
     if len(sentences) == 1:
         st.warning(f"{opening} {sentences[0]}")
     elif sentences:

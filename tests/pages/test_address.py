@@ -55,18 +55,53 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
     ("page", "name", "text", "problem"),
     [
         ("2_Runs", "page", "-1", "page '-1': use a number from 1 to"),
-        ("3_Compare", "max_drop", "101", "max_drop '101': use 0, or a number from 0.01 to 100"),
-        ("2_Runs", "page", "9", "The list has no page 9."),
-        ("3_Compare", "max_mb", "nan", "max_mb 'nan': use 0, or a number"),
+        ("2_Runs", "page", "9", "The list has no page 9. The page shows page 1 instead."),
         ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
-        ("4_Layers", "model", "abc", "There is no model 'abc'."),
-        ("4_Layers", "unit", "cell", "There is no unit 'cell'."),
-        ("5_Export", "run", "zzz", "There is no run 'zzz'."),
-        ("5_Export", "image", "99999", "There is no test image 99999."),
+        (
+            "3_Compare",
+            "reference",
+            "zz",
+            "There is no reference 'zz'. There are 13 to choose from.",
+        ),
+        ("3_Compare", "color", "strategy", "does not apply: only several runs have colors"),
+        (
+            "4_Layers",
+            "model",
+            "abc",
+            "There is no model 'abc'. There are 12 to choose from. The page shows iterative 5 of "
+            "5, 90 % instead.",
+        ),
+        (
+            "4_Layers",
+            "unit",
+            "cell",
+            "There is no unit 'cell'. Use one of Layer, Dependency group (coupled layers). The "
+            "page shows Layer instead.",
+        ),
+        ("4_Layers", "layer", "conv", "layer 'conv' does not apply: this model has no layer stat"),
+        ("4_Layers", "sparsity", "12", "sparsity '12' does not apply: this model has no layer"),
+        ("4_Layers", "sparsity", "100", "sparsity '100': use a number from 0 to 99.9. The page"),
+        ("5_Export", "run", "zzz", "There is no run 'zzz'. The page shows 'Quick start' instead."),
+        (
+            "5_Export",
+            "image",
+            "99999",
+            "There is no test image 99999. The test set has 10 images, with the numbers 0 to 9. "
+            "The page shows image 0 instead.",
+        ),
+        ("5_Export", "image", "-1", "There is no test image -1. The test set has 10 images"),
+        ("5_Export", "image", "1.5", "image '1.5': use a whole number from 0 on. The page shows"),
         ("5_Export", "threads", "1,x", "threads '1,x': use some of 1"),
-        ("5_Export", "also", "abc", "There is no other model 'abc' to benchmark."),
+        (
+            "5_Export",
+            "also",
+            "abc",
+            "There is no other model 'abc' to benchmark. The run has 10 other finished models. It "
+            "is not used.",
+        ),
         ("5_Export", "bundle", "zip", "bundle 'zip': use one of "),
-        ("2_Runs", "seed", "7", "There is no seed '7'."),
+        ("5_Export", "bundle", "onnx", "bundle 'onnx' does not apply: no file of this model"),
+        ("2_Runs", "seed", "7", "There is no seed '7'. Use one of seed 0. The page shows seed 0"),
     ],
 )
 def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
@@ -76,15 +111,45 @@ def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
     test = open_page(f"pages/{page}.py", **{name: text})
     assert not test.exception
     shown = texts(test).replace("\\", "")
-    assert "Part of this link is not valid, so a default is shown." in shown
     assert problem in shown
+    (warning,) = [str(box.value) for box in test.warning if "this link" in box.value]
+    assert warning.replace("\\", "").startswith("Part of this link is not valid. ")
+    assert warning.replace("\\", "").endswith((" instead.", " It is not used.")), "in one sentence"
     assert text not in params(test).values()
     assert problem in texts(test.run()).replace("\\", ""), "it stays while nothing changes"
+
+
+@pytest.mark.parametrize(("name", "text"), [("max_drop", "101"), ("max_mb", "a b")])
+@pytest.mark.parametrize("page", ["1_Tune", "2_Runs", "3_Compare", "5_Export"])
+def test_a_wrong_limit_stays_in_its_field_and_in_the_address(
+    cache: Cache, page: str, name: str, text: str
+) -> None:
+    """Typed, or in a link: the field says what is wrong, and the link says the same."""
+    finished(cache)
+    typed = open_page(f"pages/{page}.py")
+    key = f"{page[2:]}.{name}"
+    typed.text_input(key=key).set_value(text).run()
+    linked = open_page(f"pages/{page}.py", **params(typed))
+    for test in (typed, linked, linked.run()):
+        assert not test.exception
+        assert test.text_input(key=key).value == text
+        assert params(test)[name] == text
+        (error,) = [str(box.value) for box in test.error]
+        assert error.replace("\\", "").startswith(f"'{text}': use 0, or a number from")
+        assert error.endswith("This limit is not used.")
+    # The fields of Runs are in a popover.
+    assert ("use 0, or a number" in " ".join(w.value for w in linked.warning)) == ("Runs" in page)
+    linked.text_input(key=key).set_value("2").run()
+    assert not linked.error
+    assert params(linked)[name] == "2"
 
 
 @pytest.mark.parametrize(
     ("page", "link", "problem"),
     [
+        ("pages/4_Layers.py", {"layer": "fc"}, "layer 'fc' does not apply: no run has results"),
+        ("pages/5_Export.py", {"image": "3"}, "image '3' does not apply: no run has results"),
+        ("pages/3_Compare.py", {"max_mb": "1" * 41}, "use at most 40 characters"),
         ("app.py", {"max_drop": "abc"}, "max_drop 'abc': use 0, or a number from 0.01 to 100"),
         ("pages/4_Layers.py", {"run": "nothing"}, "There is no run 'nothing'."),
         ("pages/5_Export.py", {"run": "nothing", "max_mb": "1,000"}, "max_mb '1,000': use 0, or"),
@@ -107,10 +172,10 @@ def test_a_link_to_a_deleted_run_says_so_on_every_page(cache: Cache, page: str, 
     job = finished(cache)
     Queue(cache.queue).delete(job)
     (warning,) = open_page(f"pages/{page}.py", **{name: job}).warning
-    assert warning.value.replace("\\", "").endswith(
+    assert (
         "The run 'Quick start' was deleted. To restore it, choose Show: Deleted runs in the "
         "filters of Runs."
-    )
+    ) in warning.value.replace("\\", "")
 
 
 @pytest.mark.parametrize(
