@@ -9,11 +9,13 @@ import json
 
 import streamlit as st
 
+from pages.components.address import Address, Parameter
 from pages.components.guide_text import Section, Topic, find_link, topics
 from pages.components.links import link
-from pages.components.markdown import plain
-from pages.components.shell import open_page
+from pages.components.number_lists import quoted
+from pages.components.shell import draw_link_problems, open_page
 
+ADDRESS = Address("Guide", Parameter("topic"), Parameter("section"))
 STYLE = """
 <style>
 .st-key-guide {max-width: 54rem;}
@@ -57,12 +59,19 @@ SCROLL = """
 
 def linked_section() -> Section:
     """The section that the address names, else the first of the Guide."""
-    topic, section = st.query_params.get("topic", ""), st.query_params.get("section", "")
+    given: dict[str, str] = st.query_params.to_dict()
+    # The page has no controls, so an earlier address of the visit is a link, too.
+    if given != ADDRESS.texts():
+        ADDRESS.read(given)
+    topic, section = ADDRESS["topic"] or "", ADDRESS["section"] or ""
     linked = find_link(topic, section)
-    # A link within the page changes the parameters, but not the address in the browser.
-    st.query_params.from_dict(st.query_params.to_dict())
     if linked is None:
-        st.warning(f"The Guide has no section {plain(section or topic)}.")
+        problem = f"The Guide has no section {quoted(section or topic)}."
+        ADDRESS.reject(problem, "the beginning of the Guide")
+    # A link within the page changes the parameters, but not the address in the browser. The
+    # parameters of another page are dropped.
+    st.query_params.from_dict(ADDRESS.texts())
+    draw_link_problems()
     return linked or next(iter(topics().values())).sections[0]
 
 

@@ -6,16 +6,22 @@ moved ten times the button Back has no effect for ten clicks.
 
 from __future__ import annotations
 
-# Topics of the Guide are pages to a reader, so Back returns to the last one. The parameters of a
+# Topics of the Guide are pages to a reader, so Back returns to the last one; other parameters are
+# dropped without an entry. The parameters of a
 # new page may arrive before Streamlit has changed the path. Then the entry of the page that is left
 # gets its own back: they are told by the new path, which comes with the same parameters.
 SCRIPT = """<script>
 (() => {
     const push = history.pushState, replace = history.replaceState;
+    const topic = (place) => {
+        const parameters = new URLSearchParams(place.search);
+        return `${parameters.get("topic")} ${parameters.get("section")}`;
+    };
     let last = null;
     history.pushState = function (state, title, url) {
         const next = new URL(url ?? "", location.href), path = location.pathname;
-        if (next.pathname === path && !path.endsWith("/Guide")) {
+        const topics = path.endsWith("/Guide") && topic(next) !== topic(location);
+        if (next.pathname === path && !topics) {
             if (next.search !== location.search)
                 last = {path, before: location.search, search: next.search};
             return replace.call(this, state, title, url);

@@ -226,6 +226,22 @@ def test_a_link_to_nothing_is_said_and_the_beginning_is_shown() -> None:
     assert "<script>" not in "".join(block.proto.body for block in test.get("html"))
 
 
+def test_the_address_holds_the_topic_and_no_parameter_of_another_page() -> None:
+    test = guide(topic="latency", image="svg", layer="x")
+    assert test.query_params == {"topic": "latency"}
+    assert not test.warning
+    test.query_params["topic"] = "zzz"
+    (warning,) = test.run().warning
+    assert warning.value.replace("\\", "") == (
+        "Part of this link is not valid. The Guide has no section 'zzz'. The page shows the "
+        "beginning of the Guide instead."
+    )
+    assert test.run().warning, "it stays while nothing changes"
+    test.query_params["topic"] = "latency"
+    assert not test.run().warning
+    assert [header.value for header in test.header] == ["Latency"]
+
+
 def test_pages_link_to_sections_that_exist() -> None:
     """`guide_link` refuses others when a page is drawn, but not every page draws every link."""
     call = re.compile(r"(?:guide_link|header_with_guide)\(([^)]*)\)")
