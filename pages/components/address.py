@@ -25,7 +25,7 @@ NONE = "none"  # the text of an empty list, which differs from no parameter
 Parameters = dict[str, str]
 
 
-@dataclass
+@dataclass(eq=False)
 class Visit:
     """A visit to a page: from its opening until another page is opened.
 

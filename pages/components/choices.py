@@ -35,6 +35,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
 PREFIX = "w."
+UPLOAD_PREFIX = "upload "  # of the key of an uploader for a setting
 NAME = "name"  # the parameter of the address that holds the name of the run
 # Keys of the session.
 VALUES = "settings"
@@ -202,6 +203,16 @@ def widget_value(name: str) -> Any:
     if (key := PREFIX + name) in st.session_state:
         return st.session_state[key]
     return to_widget(name, st.session_state[VALUES][name])
+
+
+def controls() -> dict[str, Any]:
+    """What all controls of this visit to the page show, and the visit, to see a change of any."""
+    uploads = [key for key in st.session_state if str(key).startswith(UPLOAD_PREFIX)]
+    return {
+        **{name: widget_value(name) for name in DEFAULTS},
+        **{name: ADDRESS[name] for name in ADDRESS.parameters},
+        **{key: st.session_state[key] for key in (RUN_NAME, address.VISIT, *uploads)},
+    }
 
 
 def to_widget(name: str, value: Any) -> Any:

@@ -17,6 +17,7 @@ from pruning_core.settings.messages import for_page
 from pruning_core.settings.spec import Spec, describe, from_bytes, to_json
 
 UPLOAD = "settings file"
+# The key of the session: why a file was not imported, and what the controls showed then.
 PROBLEM = "settings file problem"
 
 
@@ -25,8 +26,7 @@ def draw(spec: Spec | None, wrong_name: str) -> None:
 
     `wrong_name` says why the text in the field cannot be the name of the run.
     """
-    if error := st.session_state.get(PROBLEM):
-        st.error(error)
+    place = st.container()
     st.text_input(
         FIELDS["label"].title,
         placeholder=describe(spec) if spec else "",
@@ -37,6 +37,8 @@ def draw(spec: Spec | None, wrong_name: str) -> None:
     )
     if wrong_name:
         st.error(inline(wrong_name))
+    if problem := _current_problem():
+        place.error(problem)
     st.caption(_state(spec is not None))
     with st.container(horizontal=True):
         draw_copy_link()
@@ -60,8 +62,7 @@ def draw(spec: Spec | None, wrong_name: str) -> None:
             )
         st.button(
             "Reset",
-            on_click=choices.load,
-            args=(QUICKSTART,),
+            on_click=_reset,
             help="Sets all settings back to Quick start.",
         )
 
@@ -78,13 +79,27 @@ def _state(valid: bool) -> str:
 
 def import_file() -> None:
     """A callback: use the settings of an uploaded file, or store why it is not used."""
-    st.session_state.pop(PROBLEM, None)
+    st.session_state.pop(PROBLEM, None)  # it was another file, which may be taken away
     file = st.session_state.get(UPLOAD)
     if file is None:
         return
     try:
         choices.load(from_bytes(file.getvalue()))
     except SpecError as error:
-        st.session_state[PROBLEM] = inline(
-            f"{file.name} was not imported, and the settings did not change. {for_page(error)}"
-        )
+        problem = f"{file.name} was not imported, and the settings did not change."
+        st.session_state[PROBLEM] = inline(f"{problem} {for_page(error)}"), choices.controls()
+
+
+def _current_problem() -> str:
+    """Why the last file was not imported, until any control of the page changes; else empty."""
+    problem, controls = st.session_state.get(PROBLEM, ("", None))
+    if problem and controls != choices.controls():
+        del st.session_state[PROBLEM]
+        return ""
+    return str(problem)
+
+
+def _reset() -> None:
+    """A callback: the settings are those of the quick start."""
+    st.session_state.pop(PROBLEM, None)
+    choices.load(QUICKSTART)

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.components.choices import FIELDS, PREFIX, widget_value
+from pages.components.choices import FIELDS, PREFIX, UPLOAD_PREFIX, widget_value
 from pages.components.lab import Lab
 from pages.components.markdown import inline, plain
 from pruning_core.common.files import sha256
@@ -22,7 +22,7 @@ def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: s
 
     `types` are the endings of file names that it takes; None takes all.
     """
-    file = st.file_uploader(label, types, key=f"upload {name}", help=help)
+    file = st.file_uploader(label, types, key=UPLOAD_PREFIX + name, help=help)
     if file is None or st.session_state.get(f"uploaded {name}") == file.file_id:
         return
     if stored := store_upload(lab, file):

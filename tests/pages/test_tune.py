@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -691,6 +691,37 @@ def test_a_file_that_is_no_settings_file_changes_nothing() -> None:
     assert "Seeds: " in error_text(test)
     assert widget(test, "iterative.iterations").value == 3
     assert test.run().error
+
+
+def take_away(test: AppTest) -> None:
+    uploaders(test)[-1].set_value(None)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda test: widget(test, "seeds").set_value("0, 1"),
+        lambda test: widget(test, "seeds").set_value("no number"),
+        lambda test: test.text_input(key="Tune.max_mb").set_value("1"),
+        lambda test: test.text_input(key="run name").set_value("Mine"),
+        lambda test: next(b for b in test.button if b.label == "Reset").click(),
+        take_away,
+    ],
+    ids=["setting", "wrong setting", "goal", "name", "reset", "file taken away"],
+)
+def test_the_error_of_an_import_ends_with_the_next_change(act: Callable[[AppTest], object]) -> None:
+    test = tune()
+    uploaders(test)[-1].set_value(("mine.json", b"{", "application/json")).run()
+    assert "mine.json was not imported" in error_text(ran(test))
+    act(test)
+    assert "was not imported" not in error_text(ran(test))
+
+
+def test_the_error_of_an_import_ends_with_the_visit() -> None:
+    test = tune()
+    uploaders(test)[-1].set_value(("mine.json", b"{", "application/json")).run()
+    test.switch_page("pages/6_Guide.py").run()
+    assert "was not imported" not in error_text(test.switch_page("pages/1_Tune.py").run())
 
 
 def test_a_settings_file_replaces_all_settings() -> None:
