@@ -104,7 +104,12 @@ def test_a_baseline_at_chance_causes_a_warning_and_no_best_model(cache: Cache) -
     assert "no better than chance" in card
     assert "always predicting the largest class gives 10 %" in card
     assert len(test.metric) == 0
-    assert "Export this model" not in [button.label for button in test.button]
+    labels = [button.label for button in test.button]
+    assert "Export this model" not in labels
+    assert labels.count("Copy link") == 1
+    press = next(button for button in test.button if button.label == "Copy link")
+    press.click().run()
+    assert any("copied-link" in element.proto.body for element in test.get("html"))
     home = texts(open_page("app.py"))
     assert "no better than chance" in home
 

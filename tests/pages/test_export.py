@@ -141,6 +141,14 @@ def test_the_table_has_a_row_for_each_format_that_can_be_downloaded(
     assert "not exported yet" in rows["Dense .pth"]
     assert "1 of 2 exported files meets the goal of at most 1.00 MB" in shown(at)
     assert [m.value for m in at.metric][:1] == ["met"]
+    (numbers,) = [one.proto.popover for one in at.get("popover") if one.proto.popover.label]
+    assert numbers.label == "Numbers: file sizes"
+    at.session_state["numbers files"] = True  # opened
+    (sizes,) = [one.value for one in at.run().dataframe if "File format" in one.value]
+    assert dict(zip(sizes["File format"], sizes["Size on disk (MB)"], strict=True)) == {
+        "Sparse (bitmask) fp32": 0.8,
+        "ONNX fp32": 2.0,
+    }
     press(at, "Export .pth")
     waiting = [name for name in FILE_FORMATS if queue.stage(export_stage(pruned.key, name).key)]
     assert waiting == ["state_dict"]

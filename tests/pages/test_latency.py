@@ -74,6 +74,26 @@ def test_the_chosen_conditions_are_measured(lab: Cache, monkeypatch: pytest.Monk
     assert {row.key for row in rows} == {stage.key for stage in wanted}
 
 
+def test_emptied_conditions_measure_what_the_page_says(
+    lab: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(lab, monkeypatch).run()
+    at.multiselect(key="Export.batches").set_value([]).run()
+    at.multiselect(key="Export.threads").set_value([]).run()
+    assert "Nothing is chosen, so batch size 1 is measured." in shown(at)
+    assert "Nothing is chosen, so 1 thread is measured." in shown(at)
+    address = {name: at.query_params[name] for name in ("batches", "threads")}
+    assert {"none"} == {v[0] if isinstance(v, list) else v for v in address.values()}
+    press(at, "Measure latency")
+    wanted = {stage.key for stage in timings(lab, Conditions((1,), (1,), 0))}
+    assert {row.key for row in queued(lab, "latency")} == wanted
+    again = page(lab, monkeypatch)
+    again.query_params.update(address)
+    again.run()
+    assert again.multiselect(key="Export.batches").value == []
+    assert "Nothing is chosen, so 1 thread is measured." in shown(again)
+
+
 def test_break_even_is_measured_at_a_click(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     at = page(lab, monkeypatch).run().selectbox(key="Export.resolution").set_value(64).run()
     at = press(at, "Measure break-even")

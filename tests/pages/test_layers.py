@@ -98,6 +98,11 @@ def test_everything_is_drawn(analyzed: Cache, monkeypatch: pytest.MonkeyPatch) -
     assert "are all zero." in shown(at)
     assert "Color: accuracy drop on 20 validation images" in shown(at)
     assert ANALYZE not in labels(at)
+    tables = len(at.dataframe)
+    at.session_state["numbers sensitivity"] = at.session_state["numbers weights"] = True  # opened
+    at.run()
+    assert not at.exception
+    assert len(at.dataframe) == tables + 2
 
 
 def test_a_suggestion_fills_the_table_and_runs(

@@ -14,6 +14,7 @@ from pruning_core.reports.charts.style import (
     TEXT_SIZE,
     TRANSPARENT,
 )
+from pruning_core.reports.charts.text_alternative import named_axis
 from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 88
@@ -43,6 +44,7 @@ def benchmark_chart(result: BenchmarkResult) -> go.Figure:
         gridcolor=GRID,
         zeroline=False,
     )
+    figure.update_layout(**named_axis("Measurement"))
     figure.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
     return figure
 

@@ -12,6 +12,7 @@ from pruning_core.common.formatting import format_bytes, format_percent, format_
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.reports.charts.style import GRID, SERIES, TEXT_SIZE, TRANSPARENT
+from pruning_core.reports.charts.text_alternative import named_axis
 
 ROW_HEIGHT, FRAME_HEIGHT = 21, 66
 BAR_COLOR, ENTROPY_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
@@ -33,6 +34,7 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
             text=[f"{format_bytes(r['bytes'])}, {format_percent(r['accuracy'])}" for r in rows],
             textposition="outside",
             cliponaxis=False,
+            name="File",
             hovertext=[_hover(row) for row in rows],
             hoverinfo="text",
         )
@@ -45,6 +47,7 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
         plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.3,
+        **named_axis("File format"),
     )
     longest = max((row["bytes"] for row in rows), default=1) / 1e6
     # The range leaves space for the text beside the longest bar, on a phone too.
@@ -61,6 +64,7 @@ def _order0_marks(rows: list[dict[Hashable, Any]]) -> go.Scatter:
         x=[row["order0_entropy_bytes"] / 1e6 for row in known],
         y=[FILE_FORMATS[row["format"]].title for row in known],
         mode="markers",
+        name="Order-0 entropy",
         marker={"symbol": "line-ns", "size": 13, "line": {"color": ENTROPY_COLOR, "width": 3}},
         hovertemplate="order-0 entropy %{x:.3f} MB: a reference, no lower bound<extra></extra>",
     )

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from pruning_core.common.formatting import format_percent, format_points
 from pruning_core.methods.strategies import ITERATIVE
 from pruning_core.reports.charts.style import SERIES, TRANSPARENT, compact_layout
+from pruning_core.reports.charts.text_alternative import named_axis
 from pruning_core.results.labels import short
 from pruning_core.results.rows import rows_of
 from pruning_core.results.sensitivity import measured_sparsities
@@ -75,6 +76,7 @@ def sensitivity_heatmap(
     # The ranges of the cells alone: the points would add a margin.
     figure.update_xaxes(title="Sparsity of this layer only", type="category", side="top")
     figure.update_xaxes(range=(-0.5, len(sparsities) - 0.5))
+    figure.update_layout(**named_axis("Layer"))
     figure.update_yaxes(type="category", gridcolor=TRANSPARENT, range=(len(layers) - 0.5, -0.5))
     return figure
 

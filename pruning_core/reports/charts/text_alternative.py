@@ -46,13 +46,13 @@ class Points:
     x: list[Any]
     y: list[Any]
     cells: list[Any] | None = None
+    cells_title: str = "Value"
 
 
 def chart_text(figure: go.Figure) -> str:
     """A sentence for the figure, and one for each series: its points, first and last value."""
-    content = figure.to_plotly_json()
-    lines = [line for line in _lines(_title_of(content["layout"])) if line]
-    series = _series(content)
+    lines = [line for line in _lines(_title_of(figure.layout.to_plotly_json())) if line]
+    series = _series(figure)
     sentences = [f"{'; '.join(lines)}." if lines else "A chart."]
     sentences += [_sentence(points) for points in series[:MOST_SERIES]]
     if len(series) > MOST_SERIES:
@@ -61,17 +61,28 @@ def chart_text(figure: go.Figure) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
 
 
+def named_axis(name: str) -> dict[str, dict[str, str]]:
+    """Layout that names a y axis without a title in a table of its numbers."""
+    return {"meta": {"y": name}}
+
+
 def chart_numbers(figure: go.Figure) -> pd.DataFrame:
-    """The points of all series: a row for each, with the titles of the axes as columns."""
+    """The points of all series: a row for each, with the titles of the axes as columns.
+
+    Figures whose series have no names have no column for them.
+    """
     rows: list[dict[str, Any]] = []
-    for points in _series(figure.to_plotly_json()):
+    series = _series(figure)
+    named = any(points.name for points in series)
+    for points in series:
         columns = [points.x_axis.column, points.y_axis.column]
         if columns[0] == columns[1]:
             columns[1] = f"{columns[1]} (y)"
         for i, (x, y) in enumerate(zip(points.x, points.y, strict=True)):
-            row = {SERIES: points.name, columns[0]: _cell(x), columns[1]: _cell(y)}
+            row = {SERIES: points.name} if named else {}
+            row |= {columns[0]: _cell(x), columns[1]: _cell(y)}
             if points.cells is not None:
-                row["Value"] = _cell(points.cells[i])
+                row[points.cells_title] = _cell(points.cells[i])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -87,14 +98,22 @@ def _lines(text: Any) -> list[str]:
     return [html.unescape(TAG.sub("", part)).strip() for part in parts]
 
 
-def _series(content: dict[str, Any]) -> list[Points]:
-    """The series of a figure. Of the traces with one name, those with markers count."""
-    traces = [trace for trace in content["data"] if trace.get("visible", True) is True]
+def _series(figure: go.Figure) -> list[Points]:
+    """The series of a figure. Of the traces with one name, those with markers count.
+
+    Beside a heat map there are no others: points on its cells only take clicks.
+    """
+    # The JSON of a whole figure holds arrays as encoded bytes.
+    layout = figure.layout.to_plotly_json()
+    traces = [trace.to_plotly_json() for trace in figure.data]
+    traces = [trace for trace in traces if trace.get("visible", True) is True]
+    heat_maps = [trace for trace in traces if trace.get("type") == "heatmap"]
+    traces = heat_maps or traces
     marked = {t.get("name") for t in traces if "markers" in t.get("mode", "")}
     joined: dict[tuple[str, str, str], Points] = {}
     for trace in traces:
         is_line = trace.get("mode") == "lines" and trace.get("name") in marked
-        for points in () if is_line else _points(content["layout"], trace):
+        for points in () if is_line else _points(layout, trace):
             key = (points.name, points.x_axis.column, points.y_axis.column)
             if before := joined.get(key):
                 before.x.extend(points.x)
@@ -119,7 +138,8 @@ def _points(layout: dict[str, Any], trace: dict[str, Any]) -> Iterator[Points]:
         ]
         if cells:
             x, y, values = (list(part) for part in zip(*cells, strict=True))
-            yield Points(name, x_axis, y_axis, x, y, values)
+            title = " ".join(_lines(_title_of(trace.get("colorbar") or {}))).strip()
+            yield Points(name, x_axis, y_axis, x, y, values, title or "Value")
         return
     pairs = [
         (x, y)
@@ -146,9 +166,9 @@ def _values(values: Any) -> list[Any]:
 
 
 def _axis(layout: dict[str, Any], letter: str, axis: str) -> Axis:
-    """An axis. One without a title shows what the title of the figure says."""
+    """An axis. One without a title shows what `named_axis` or the title of the figure says."""
     content = layout.get(f"{letter}axis{axis[1:]}", {})
-    title = " ".join(_lines(_title_of(content))).strip()
+    title = " ".join(_lines(_title_of(content))).strip() or (layout.get("meta") or {}).get(letter)
     if not title:
         title = _lines(_title_of(layout))[0] if letter == "y" else letter
     return Axis(title or letter, str(content.get("ticksuffix") or ""))

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.reports.charts.exported_files import file_size_chart
+from pruning_core.reports.charts.text_alternative import chart_numbers
 
 
 @pytest.fixture
@@ -29,6 +30,18 @@ def test_each_file_is_a_bar_with_its_size_and_accuracy(frame: pd.DataFrame) -> N
     assert list(bars.y) == ["Dense + zlib", "Sparse (bitmask) fp32"]
     assert list(bars.x) == [2.0, 1.1]
     assert list(bars.text) == ["2.00 MB, 90 %", "1.10 MB, 90 %"]
+
+
+def test_the_numbers_name_the_file_formats_and_both_series(frame: pd.DataFrame) -> None:
+    assert chart_numbers(file_size_chart(frame)).to_dict("records") == [
+        {"Series": "File", "Size on disk (MB)": 2.0, "File format": "Dense + zlib"},
+        {"Series": "File", "Size on disk (MB)": 1.1, "File format": "Sparse (bitmask) fp32"},
+        {
+            "Series": "Order-0 entropy",
+            "Size on disk (MB)": 1.0,
+            "File format": "Sparse (bitmask) fp32",
+        },
+    ]
 
 
 def test_an_order0_entropy_is_a_mark_where_it_is_known(frame: pd.DataFrame) -> None:

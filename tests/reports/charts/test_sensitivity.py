@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
+from pruning_core.reports.charts.text_alternative import chart_numbers
 
 
 @pytest.fixture
@@ -26,6 +27,11 @@ def frame() -> pd.DataFrame:
             for (layer, sparsity), accuracy in measured.items()
         ]
     )
+
+
+def test_the_numbers_have_the_layer_and_the_drop_as_columns(frame: pd.DataFrame) -> None:
+    numbers = chart_numbers(sensitivity_heatmap(frame))
+    assert list(numbers) == ["Sparsity of this layer only", "Layer", "Accuracy drop (points)"]
 
 
 def test_the_heat_map_has_a_cell_for_each_measurement(frame: pd.DataFrame) -> None:
