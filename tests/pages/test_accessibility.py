@@ -17,7 +17,11 @@ import pytest
 
 from pages.components.links import PAGES
 from pruning_core.common.paths import Cache
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.worker import start
 from tests.helpers.browser import ARGUMENTS, CHROME, served
+from tests.helpers.queues import claim, submit
 from tests.helpers.workers import ONE_CUT, finished_run
 
 if TYPE_CHECKING:
@@ -121,6 +125,78 @@ def test_pages_have_landmarks_headings_in_order_and_buttons_of_their_own_name(
         assert repeated == [], name
         assert all(page.evaluate(CHARTS)), name
         page.close()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[tuple[Queue, str, str]]:
+    """A queue with a job that no worker computes, the id of the job, and a server that shows it."""
+    cache = Cache(tmp_path / "cache")
+    cache.prepare()
+    queue, record = Queue(cache.queue), WorkerRecord(cache.queue)
+    record.register("t", start.code_digest())  # this process, so that the pages start none
+    job, _ = submit(queue)
+    with served(cache) as url:
+        try:
+            yield queue, job, url
+        finally:
+            record.unregister("t")
+
+
+def test_what_changes_is_read_out_the_focus_is_visible_and_the_guide_adds_no_entry(
+    waiting: tuple[Queue, str, str], browser: Browser
+) -> None:
+    from playwright.sync_api import expect
+
+    queue, job, url = waiting
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(SLOW)
+    page.goto(f"{url}/Runs?job={job}")
+    stages = len(queue.stages_of(job))
+    progress = page.get_by_role("status").filter(has_text="stages")
+    expect(progress).to_contain_text(f"0 of {stages} stages", timeout=SLOW)
+    active = page.locator(".st-key-activity[role=status]")
+    expect(active).to_contain_text("1 waiting", timeout=SLOW)
+    # A region is read out when it changes, and not when it is replaced.
+    page.evaluate(
+        "() => { for (const one of document.querySelectorAll('[role=status]'))"
+        " one.dataset.before = 'yes'; }"
+    )
+    queue.finish(claim(queue), "t")
+    key = claim(queue)
+    expect(progress).to_contain_text(f"1 of {stages} stages", timeout=SLOW)
+    expect(active).to_contain_text("1 running", timeout=SLOW)
+    for region in (progress, active):
+        expect(region).to_have_attribute("data-before", "yes")
+    queue.fail(key, "t", "Traceback\nStageError: The disk said no.")
+    expect(page.get_by_role("status").filter(has_text="run has failed.")).not_to_have_count(
+        0, timeout=SLOW
+    )
+    error = page.get_by_role("alert").filter(has_text="The disk said no.")
+    expect(error).to_be_visible(timeout=SLOW)
+
+    links = page.get_by_role("navigation", name="Pages").get_by_role("link")
+    current = links.and_(page.locator("[aria-current=page]"))
+    style = "one => { const {outlineStyle, outlineWidth, backgroundColor} = getComputedStyle(one);"
+    style += " return [outlineStyle, outlineWidth, backgroundColor]; }"
+    calm = current.evaluate(style)
+    links.first.focus()
+    page.keyboard.press("Tab")  # the browser shows the focus to those who use the keyboard
+    focused = page.locator(":focus").evaluate(style)
+    assert page.locator(":focus").get_attribute("aria-current") is None
+    assert focused[:2] == ["solid", "3px"]
+    assert calm[0] == "none"
+    assert focused != calm
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").evaluate(style) == [*focused[:2], calm[2]]
+
+    entries = page.evaluate("history.length")
+    page.goto(f"{url}/Guide?topic=latency&image=svg&layer=x")
+    page.wait_for_url("**/Guide?topic=latency")
+    assert page.evaluate("history.length") == entries + 1
+    page.get_by_role("link", name="Metrics", exact=True).click()
+    page.wait_for_url("**/Guide?topic=metrics")
+    assert page.evaluate("history.length") == entries + 2
+    page.close()
 
 
 def test_run_is_reached_by_the_keyboard(server: str, browser: Browser) -> None:
