@@ -211,8 +211,9 @@ class Address:
         `shown` is what the page shows instead, empty for nothing.
         """
         instead = f"The page shows {shown} instead." if shown else "It is not used."
-        if (told := f"{problem} {instead}") not in (problems := self._visit().problems):
-            problems.append(told)
+        sentence, problems = f"{problem} {instead}", self._visit().problems
+        if sentence not in problems:
+            problems.append(sentence)
 
     def leave_out(self, reason: str, *names: str) -> None:
         """Reject parameters that do not apply, for this reason, and forget their values.
