@@ -28,6 +28,7 @@ from pages.components.setting_values import (
     without_old_label,
 )
 from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import trimmed
 from pruning_core.common.names import run_name
 from pruning_core.common.paths import shown_path
 from pruning_core.settings.relevance import has_effect
@@ -84,7 +85,35 @@ def _open_link(given: dict[str, str], without: Iterable[str] = ()) -> None:
     settings = {name: text for name, text in given.items() if name not in others}
     reading = from_params(settings)
     st.session_state[RUN_NAME] = given.get(NAME, "")
-    fill_widgets(reading.values, reading.problems)
+    problems = zip(reading.problems, reading.errors, strict=True)
+    fill_widgets(
+        reading.values,
+        tuple(f"{text} {_shown_instead(error.field, reading.values)}" for text, error in problems),
+    )
+
+
+def _shown_instead(name: str, values: Values) -> str:
+    """What the page shows in place of a wrong setting of a link, as a sentence; empty for none."""
+    if name not in DEFAULTS:
+        return "It is not used."
+    text = _text_of(name)
+    # A setting that contradicts others may stay, and they have their defaults.
+    return f"The page shows {text} instead." if text and values[name] == DEFAULTS[name] else ""
+
+
+def _text_of(name: str) -> str:
+    """The default of a setting as its widget shows it; empty where it is empty, on or off."""
+    field, value = FIELDS[name], DEFAULTS[name]
+    if field.type is bool:
+        return ""
+    if field.about.choices is not None and not field.is_list:
+        return f"'{field.choice_title(value)}'"
+    if field.about.none_is_zero and not value:
+        return "'all'"
+    unit = " %" if field.is_share and not field.is_list else ""
+    shown = to_widget(name, value)
+    text = trimmed(shown, 6) if field.type is float else str(shown)
+    return f"'{text}{unit}'" if text else ""
 
 
 def draw_unconfirmed_paths(known: Callable[[], Collection[str]]) -> None:

@@ -733,6 +733,28 @@ def test_a_settings_file_replaces_all_settings() -> None:
     assert widget(test, "pruning.allocation").value == "global"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("iterative.iterations", "0", "it must be at least 1 and at most 100. The page shows '5'"),
+        ("iterative.target", "2", "below 100 %. The page shows '90 %' instead."),
+        ("seeds", "x", "'x' cannot be read. The page shows '0' instead."),
+        (
+            "pruning.allocation",
+            "xx",
+            "lamp, custom. The page shows 'Uniform' instead.",
+        ),
+        ("data.train_size", "-1", "it must be at least 0. The page shows 'all' instead."),
+        ("nothing", "1", "nothing: there is no setting of this name. It is not used."),
+    ],
+)
+def test_a_wrong_setting_in_a_link_says_what_is_shown_instead(
+    name: str, text: str, problem: str
+) -> None:
+    (warning,) = tune(**{name: text}).warning
+    assert problem in warning.value.replace("\\", "")
+
+
 def test_the_link_line_counts_changes_and_resets_them() -> None:
     test = tune(**{"iterative.iterations": "3", "seeds": "[1]"})
     assert "2 settings changed from Quick start." in captions(test)
