@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -19,6 +18,7 @@ from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.picture import draw_picture
+from pages.components.run_picker import run_names
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common import machine
@@ -167,11 +167,10 @@ def draw_recent(lab: Lab) -> None:
     if not jobs:
         return
     st.header("Recent results")
-    labels = Counter(job.label for job in jobs)
+    names = run_names(lab, jobs)
     for job in jobs:
         if rows := results_of(lab, job):
-            suffix = f" ({job.id[:6]})" if labels[job.label] > 1 else ""
-            draw_result(job, rows, states[job.id], plain(job.label) + suffix)
+            draw_result(job, rows, states[job.id], plain(names[job.id]))
     with st.container(horizontal=True):
         link("Runs", "All runs")
 
@@ -191,7 +190,7 @@ def draw_result(job: Job, rows: list[Row], state: str, name: str) -> None:
     with st.container(border=True):
         text_column, picture_column = st.columns([3, 1], vertical_alignment="center")
         with text_column:
-            st.markdown(f"**{plain(job.label)}** {live.badge(state)}{some}")
+            st.markdown(f"**{name}** {live.badge(state)}{some}")
             date = time.strftime("%d %b %Y, %H:%M", time.localtime(job.created))
             summary = best_model_summary(answers_of(rows, current_goal()))
             st.caption(f"{date}. {plain(summary)}")

@@ -24,7 +24,7 @@ from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
 from pages.components.model_slider import draw_model_slider
 from pages.components.next_runs import draw_next
-from pages.components.run_picker import draw_no_results, pick_runs
+from pages.components.run_picker import draw_no_results, pick_runs, run_names
 from pages.components.shell import IMAGE_FORMAT, draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
@@ -47,12 +47,10 @@ from pruning_core.results import rows as result_rows
 from pruning_core.results.differences import with_reference
 from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
-from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
 from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import model_notes
 from pruning_core.results.verdict import verdicts_of
-from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, dataset_name, from_json
 from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.job_record import Job
@@ -86,8 +84,7 @@ Rows = dict[str, list[Row]]
 def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     """The finished models of several runs, and the settings of each run by its id."""
     specs = {job.id: from_json(job.spec) for job in jobs}
-    flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
-    labels = short_labels(flat) if len(jobs) > 1 else {job.id: job.label for job in jobs}
+    labels = run_names(lab, jobs)
     frames = [
         results_frame(
             Outline.from_json(job.outline),
@@ -271,8 +268,8 @@ def watch(lab: Lab, jobs: list[Job], unfinished: list[str], ended_before: int) -
 
 def unfinished_labels(lab: Lab, jobs: list[Job]) -> list[str]:
     """The labels of the runs that wait or run."""
-    state = job_states(lab.queue, jobs)
-    return [plain(job.label) for job in jobs if state[job.id] in ACTIVE]
+    state, names = job_states(lab.queue, jobs), run_names(lab, jobs)
+    return [plain(names[job.id]) for job in jobs if state[job.id] in ACTIVE]
 
 
 def ended(queue: Queue, jobs: list[Job]) -> int:
@@ -281,14 +278,15 @@ def ended(queue: Queue, jobs: list[Job]) -> int:
     return sum(count.get(status, 0) for count in counts for status in ENDED)
 
 
-def draw_failures(jobs: list[Job], rows: Rows) -> None:
+def draw_failures(lab: Lab, jobs: list[Job], rows: Rows) -> None:
     """Each model that failed, and the reason."""
+    runs = run_names(lab, jobs)
     for job in jobs:
         names = titles(Outline.from_json(job.outline))
         for row in rows[job.id]:
             if row.status == "failed" and row.key in names:
                 reason = explain(row.field, row.error)
-                st.warning(f"{plain(job.label)}: {names[row.key][0]} failed. {plain(reason)}")
+                st.warning(f"{plain(runs[job.id])}: {names[row.key][0]} failed. {plain(reason)}")
 
 
 def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
@@ -317,7 +315,7 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
 def draw(lab: Lab, jobs: list[Job]) -> None:
     """Everything about the finished models of the runs."""
     rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
-    draw_failures(jobs, rows)
+    draw_failures(lab, jobs, rows)
     draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:

@@ -221,7 +221,7 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
     active = [now for now in unfinished if now.state in ACTIVE]
     if active:
         keep_worker(lab)
-    names = distinct_labels({now.job.id: now.job.label for now in active})
+    names = distinct_labels(lab, {now.job.id: now.job.label for now in active})
     for now in active:
         st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
         draw_progress(now)

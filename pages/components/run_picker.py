@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 
 from pages.components.address import Address
+from pages.components.chart import cached
 from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.number_lists import quoted
+from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import CORRECTION
 from pruning_core.planning.stage import Outline, PlannedModel
+from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import titles
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_record import Job
 
 MAX_RUNS = 1000
@@ -42,15 +50,37 @@ def draw_no_results() -> None:
     link("Home", "Choose a preset")
 
 
-def distinct_labels(labels: dict[str, str]) -> dict[str, str]:
-    """The labels by the ids of their runs; of runs with equal names, with the start of the id."""
-    # A browser draws one space for several.
-    drawn = {name: " ".join(label.split()) for name, label in labels.items()}
-    counts = Counter(drawn.values())
-    return {
-        name: f"{label} ({name[:6]})" if counts[drawn[name]] > 1 else label
-        for name, label in labels.items()
-    }
+def run_names(lab: Lab, jobs: list[Job]) -> dict[str, str]:
+    """The names of these runs, by id, as the lists show them; a single run keeps its label."""
+    if len(jobs) < 2:
+        return {job.id: job.label for job in jobs}
+    names = distinct_labels(lab, run_labels(lab, [job.id for job in jobs]))
+    return {job.id: names[job.id] for job in jobs}
+
+
+def distinct_labels(lab: Lab, labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of runs by their ids; equal ones with the settings in which these runs differ."""
+
+    def distinct() -> dict[str, str]:
+        drawn = {name: " ".join(label.split()) for name, label in labels.items()}
+        counts = Counter(drawn.values())
+        equal = lab.queue.jobs_by_id([name for name in labels if counts[drawn[name]] > 1])
+        settings = {name: _flat_settings(job.spec) for name, job in equal.items()}
+        return short_labels(
+            {name: {**settings.get(name, {}), "label": drawn[name]} for name in labels}
+        )
+
+    # The settings of a run never change: its id is made of them.
+    return cached("labels of runs", tuple(labels.items()), distinct)
+
+
+@functools.lru_cache(maxsize=2 * MAX_RUNS)
+def _flat_settings(spec: str) -> dict[str, Any]:
+    """The settings of a run by their dotted names, as they are stored where they cannot be read."""
+    try:
+        return flatten(to_dict(from_json(spec)))
+    except SpecError:  # settings of another version
+        return flatten(json.loads(spec))
 
 
 def pick_runs(lab: Lab, address: Address) -> list[Job]:
@@ -72,7 +102,7 @@ def pick_runs(lab: Lab, address: Address) -> list[Job]:
         list(labels),
         default=chosen,
         key=address.key("runs"),
-        format_func=distinct_labels(labels).__getitem__,
+        format_func=distinct_labels(lab, labels).__getitem__,
         help="Choose one or more runs to overlay.",
     )
     return [job for name in chosen if (job := lab.queue.job(name))]
@@ -98,7 +128,7 @@ def pick_run(
     if not labels:
         return None
     chosen = address.limit(name, labels, next(iter(labels)), "run")
-    address.select_box(name, label, distinct_labels(labels), help, on_change=on_change)
+    address.select_box(name, label, distinct_labels(lab, labels), help, on_change=on_change)
     return lab.queue.job(chosen)
 
 

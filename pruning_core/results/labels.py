@@ -12,6 +12,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
 MAX_SETTINGS = 4
+ID_LENGTH = 6
 # A setting with such a name is called by its section: "model=resnet18", "iterative=off".
 UNSPECIFIC = ("name", "enabled", "method")
 
@@ -28,22 +29,27 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_labels(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """A label for each run, by id, from its flat settings.
+    """A label for each run, by id, from its flat settings; no two runs have the same.
 
     The name of a run, in `label`, is kept; where several runs have the same, the settings in which
     these differ follow in parentheses. A run without a name is called by the settings in which all
-    runs differ, such as "lr=0.1". At most four settings are named, and runs with equal labels are
-    numbered.
+    runs differ, such as "lr=0.1". At most four settings are named. Where they do not tell runs
+    apart, the start of the id does.
     """
-    names = {run: str(spec.get("label") or "") for run, spec in specs.items()}
-    counts = Counter(names.values())
+    # A browser draws one space in place of several.
+    names = {run: " ".join(str(spec.get("label") or "").split()) for run, spec in specs.items()}
+    groups: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for run, name in names.items():
+        groups.setdefault(name, {})[run] = specs[run]
+    differing = {
+        name: [] if name and len(group) == 1 else _distinguishing(specs if not name else group)
+        for name, group in groups.items()
+    }
     labels = {}
     for run, name in names.items():
-        group = {other: specs[other] for other in specs if not name or names[other] == name}
-        differing = [] if name and counts[name] == 1 else _differing(group)
-        settings = _settings(specs[run], differing)
+        settings = _settings(specs[run], differing[name])
         labels[run] = f"{name} ({settings})" if name and settings else name or settings or "run"
-    return _numbered(labels)
+    return _with_ids(labels)
 
 
 def changes(spec: Spec, before: Spec) -> str:
@@ -64,6 +70,25 @@ def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name in names
         if name != "label" and len({repr(spec.get(name)) for spec in specs.values()}) > 1
     ]
+
+
+def _distinguishing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """All settings that differ. Of more than a label shows, the most useful ones come first.
+
+    These are chosen one by one, each so that as many runs as possible have a label of their own.
+    """
+    names = _differing(specs)
+    if len(names) <= MAX_SETTINGS:
+        return names
+    values = {name: [repr(spec.get(name)) for spec in specs.values()] for name in names}
+    chosen: list[str] = []
+
+    def distinct(name: str) -> int:
+        return len(set(zip(*(values[one] for one in (*chosen, name)), strict=True)))
+
+    for _ in range(MAX_SETTINGS):
+        chosen.append(max((name for name in names if name not in chosen), key=distinct))
+    return sorted(names, key=lambda name: name not in chosen)
 
 
 def _short_names(names: list[str]) -> dict[str, str]:
@@ -95,14 +120,23 @@ def _value(value: Any) -> str:
     return PurePath(text).name if "/" in text else text
 
 
-def _numbered(labels: dict[str, str]) -> dict[str, str]:
-    """The labels, each repeated one with a number."""
-    counts, used = Counter(labels.values()), Counter[str]()
-    numbered = {}
+def _with_ids(labels: dict[str, str]) -> dict[str, str]:
+    """The labels, each repeated one with the start of the id that no other of these runs has."""
+    groups: dict[str, list[str]] = {}
     for run, label in labels.items():
-        used[label] += 1
-        numbered[run] = f"{label} ({used[label]})" if counts[label] > 1 else label
-    return numbered
+        groups.setdefault(label, []).append(run)
+    return {
+        run: f"{label} ({_id_start(run, groups[label])})" if len(groups[label]) > 1 else label
+        for run, label in labels.items()
+    }
+
+
+def _id_start(run: str, others: list[str]) -> str:
+    """The first characters of an id, more where another id begins with them too."""
+    length = ID_LENGTH
+    while length < len(run) and sum(other[:length] == run[:length] for other in others) > 1:
+        length += 1
+    return run[:length]
 
 
 def short(name: str) -> str:

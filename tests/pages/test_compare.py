@@ -240,10 +240,18 @@ def test_an_intact_run_shows_no_damage(cache: Cache) -> None:
 
 
 def test_runs_of_one_label_are_named_by_the_settings_that_differ(cache: Cache) -> None:
-    test = compare(run(cache), run(cache, shorter(QUICKSTART, 7)))
-    names = set(table_of(test)["Run"])
-    epochs = QUICKSTART.baseline_epochs
-    assert names == {f"Quick start (baseline_epochs={n})" for n in (epochs, 7)}
+    """In the list of runs and on the page alike, whichever of them are chosen."""
+    three = [run(cache, shorter(QUICKSTART, n)) for n in (5, 7, 9)]
+    names = {
+        job: f"Quick start (baseline_epochs={n})" for job, n in zip(three, (5, 7, 9), strict=True)
+    }
+    test = compare(*three[:2])
+    assert set(test.multiselect(key="Compare.runs").options) == set(names.values())
+    assert set(table_of(test)["Run"]) == {names[job] for job in three[:2]}
+    layers = open_page("pages/4_Layers.py", run=three[0])
+    assert set(layers.selectbox(key="Layers.run").options) == set(names.values())
+    home = texts(open_page("app.py")).replace("\\", "")
+    assert all(name in home for name in names.values())
 
 
 def test_several_seeds_show_mean_and_standard_deviation(cache: Cache) -> None:

@@ -27,13 +27,33 @@ def test_short_labels_keep_ambiguous_names_whole_and_paths_short() -> None:
     assert short_labels(specs)["a"] == "baseline.lr=0.1, finetune.lr=0.1, path=one.zip"
 
 
-def test_short_labels_prefer_own_labels_and_number_twins() -> None:
+def test_the_start_of_the_id_names_runs_that_differ_in_nothing_else() -> None:
     assert short_labels({"a": {"label": "wide"}, "b": {"label": "slow"}}) == {
         "a": "wide",
         "b": "slow",
     }
-    twins = short_labels({"a": {"label": "x", "n": 1}, "b": {"label": "x", "n": 1}})
-    assert twins == {"a": "x (1)", "b": "x (2)"}
+    twins = {run: {"label": "x", "n": 1} for run in ("a1b2c3d4", "a1b2c3e5", "0a1b2c3d")}
+    assert short_labels(twins) == {
+        "a1b2c3d4": "x (a1b2c3d)",
+        "a1b2c3e5": "x (a1b2c3e)",
+        "0a1b2c3d": "x (0a1b2c)",
+    }
+
+
+def test_names_that_differ_in_spaces_alone_look_equal() -> None:
+    specs = {"a": {"label": "my  run", "n": 1}, "b": {"label": "my run", "n": 2}}
+    assert short_labels(specs) == {"a": "my run (n=1)", "b": "my run (n=2)"}
+
+
+def test_of_many_differing_settings_those_that_distinguish_runs_are_named() -> None:
+    """The first four of six settings are equal in all but one run."""
+    specs = {f"run {i}": {"label": "x"} | {c: int(i == 0) for c in "abcd"} for i in range(6)}
+    for i, spec in enumerate(specs.values()):
+        spec |= {"e": i % 3, "f": i // 3}
+    labels = short_labels(specs)
+    assert all("e=" in label and "f=" in label for label in labels.values())
+    assert len(set(labels.values())) == 6
+    assert not any("run" in label for label in labels.values()), "no id is needed"
 
 
 def test_a_typed_name_is_never_replaced() -> None:
