@@ -24,7 +24,7 @@ from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
 from pages.components.model_slider import draw_model_slider
 from pages.components.next_runs import draw_next
-from pages.components.run_picker import draw_no_results, pick_runs, run_names
+from pages.components.run_picker import pick_runs, run_names
 from pages.components.shell import IMAGE_FORMAT, draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
@@ -59,13 +59,14 @@ from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0
 ENDED = ("done", "failed", "cancelled")
+IMAGE_FORMATS = {"png": "PNG", "svg": "SVG"}
 COLORS = {BY_RUN: "Run", BY_STRATEGY: "Strategy"}
 ADDRESS = Address(
     "Compare",
     id_list("runs"),
     *GOAL,
     choice("x", list(X_AXES)),
-    choice("image", ["png", "svg"]),
+    choice("image", list(IMAGE_FORMATS)),
     choice("color", list(COLORS)),
     *matrix.PARAMETERS,
     *model_slider.PARAMETERS,
@@ -150,25 +151,19 @@ def draw_choices(rows: list[result_rows.Row]) -> tuple[str, str]:
         )
         reference = pick_reference(rows, ADDRESS)
         if several_runs(rows):
-            st.segmented_control(
+            ADDRESS.segmented_control(
+                "color",
                 "Color by",
-                list(COLORS),
-                default=ADDRESS["color"],
-                required=True,
-                key=ADDRESS.key("color"),
-                format_func=COLORS.__getitem__,
-                help="Run: a color for each run, a symbol for each strategy. Strategy: a color for "
-                "each strategy, a symbol for each run.",
+                COLORS,
+                "Run: a color for each run, a symbol for each strategy. Strategy: a color for each "
+                "strategy, a symbol for each run.",
             )
         with st.container(key=IMAGE_FORMAT, width="content"):
-            st.segmented_control(
+            ADDRESS.segmented_control(
+                "image",
                 "Image format",
-                ["png", "svg"],
-                default=ADDRESS["image"],
-                required=True,
-                key=ADDRESS.key("image"),
-                format_func=str.upper,
-                help="Each chart has a camera button at its top right. It saves the chart in this "
+                IMAGE_FORMATS,
+                "Each chart has a camera button at its top right. It saves the chart in this "
                 "format. Narrow screens have no such button: save the charts under Downloads.",
             )
     return x, reference
@@ -360,7 +355,7 @@ def main() -> None:
         if lab.queue.started(1):
             st.info("Choose one or more runs.")
         else:
-            draw_no_results()
+            live.draw_no_results(lab)
         return
     ended_before, unfinished = ended(lab.queue, jobs), unfinished_labels(lab, jobs)
     if unfinished:

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components import layer_table
+from pages.components import layer_table, live
 from pages.components.address import Address, Parameter, number
 from pages.components.chart import draw_chart
 from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.markdown import inline
-from pages.components.run_picker import draw_no_results, pick_model, pick_run
+from pages.components.run_picker import pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import SpecError
@@ -279,7 +279,7 @@ def main() -> None:
         ADDRESS.leave_out("no run has results yet", *others)
         ADDRESS.write()
         draw_link_problems()
-        draw_no_results()
+        live.draw_no_results(lab)
         return
     with model_column:
         model = pick_model(lab, job, ADDRESS, on_change=forget_threshold)
@@ -295,6 +295,7 @@ def main() -> None:
         )
     else:
         ADDRESS.leave_out("the run has no finished model", *OF_STATISTICS)
+        live.draw_no_model(lab, job)
     try:
         draw_sensitivity(lab, job, from_json(job.spec))
     except SpecError as error:

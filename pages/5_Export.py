@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.components import live
 from pages.components.address import Address, Parameter, choice
 from pages.components.bundle import NO_FILE, draw_bundle
 from pages.components.chart import draw_chart
@@ -20,7 +21,7 @@ from pages.components.latency import PARAMETERS, draw_latency
 from pages.components.markdown import inline
 from pages.components.model_card import draw_card, model_figures
 from pages.components.predict import IMAGE, draw_predictions
-from pages.components.run_picker import draw_no_results, pick_model, pick_run
+from pages.components.run_picker import pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.formatting import format_count, join_words
@@ -191,7 +192,7 @@ def main() -> None:
         ADDRESS.leave_out("no run has results yet", "model", *OF_MODEL)
         ADDRESS.write()
         draw_link_problems()
-        draw_no_results()
+        live.draw_no_results(lab)
         return
     with model_column:
         model = pick_model(lab, job, ADDRESS)
@@ -200,6 +201,7 @@ def main() -> None:
         draw_model(lab, job, model, goal, st.container())
     else:
         ADDRESS.leave_out("the run has no finished model", *OF_MODEL)
+        live.draw_no_model(lab, job)
     ADDRESS.write()
     with place:
         draw_link_problems()

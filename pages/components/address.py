@@ -275,6 +275,18 @@ class Address:
             on_change=on_change,
         )
 
+    def segmented_control(self, name: str, label: str, titles: Mapping[Any, str], help: str) -> Any:
+        """Draw a parameter whose options stand side by side; for `titles` see `select_box`."""
+        return st.segmented_control(
+            label,
+            list(titles),
+            default=self[name],
+            required=True,
+            key=self.key(name),
+            format_func=titles.__getitem__,
+            help=help,
+        )
+
     def write(self) -> None:
         """Write the values into the address; call after the widgets are drawn."""
         write_address(self.texts())

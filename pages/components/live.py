@@ -34,6 +34,7 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 
+POLL_SECONDS = 2.0
 ROWS_WITHOUT_SCROLLING, TABLE_HEIGHT = 25, 700
 BADGE_COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
 
@@ -176,13 +177,11 @@ def pick_seed(now: JobProgress, address: Address) -> int:
     if len(seeds) < 2:
         return int(seeds[0]) if seeds else 0
     chosen = address.limit("seed", {seed: f"seed {seed}" for seed in seeds}, seeds[0], "seed")
-    st.segmented_control(
+    address.segmented_control(
+        "seed",
         "Seed",
-        seeds,
-        default=chosen,
-        required=True,
-        key=address.key("seed"),
-        help="Each seed repeats the whole comparison. The curves are those of one seed.",
+        {seed: seed for seed in seeds},
+        "Each seed repeats the whole comparison. The curves are those of one seed.",
     )
     return int(chosen)
 
@@ -228,6 +227,38 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
         which = f" of {plain(names[now.job.id])}" if len(active) > 1 else ""
         link("Runs", f"View progress{which}", job=now.job.id)
     return bool(active)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def draw_no_results(lab: Lab) -> None:
+    """What a page shows before the first baseline has finished: the active runs, else a way on.
+
+    The page is drawn again when there is a run with results.
+    """
+    if lab.queue.started(1):
+        st.rerun()
+    place = st.container()
+    if running_now(lab):
+        place.info("No results yet. They appear here as models finish.")
+    else:
+        place.info("No results yet. Start a run on Home or Tune.")
+        link("Home", "Choose a preset")
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def draw_no_model(lab: Lab, job: Job) -> None:
+    """What a page shows of an active run without a finished model; nothing of another one.
+
+    The page is drawn again when there is a model.
+    """
+    now = job_progress(lab.queue, job.id)
+    if any(lab.store.exists(model.key) for model in now.outline.models):
+        st.rerun()
+    if now.state in ACTIVE:
+        keep_worker(lab)
+        st.info(f"No model of {plain(job.label)} has finished yet. Results appear here then.")
+        draw_progress(now)
+        link("Runs", f"View progress of {plain(job.label)}", job=job.id)
 
 
 def _time(started: float | None, finished: float | None) -> str:

@@ -13,7 +13,6 @@ import streamlit as st
 from pages.components.address import Address
 from pages.components.chart import cached
 from pages.components.lab import Lab
-from pages.components.links import link
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import CORRECTION
@@ -42,12 +41,6 @@ def no_run(lab: Lab, linked: str) -> str:
             "runs in the filters of Runs."
         )
     return f"There is no run {quoted(linked)}."
-
-
-def draw_no_results() -> None:
-    """What a page shows before the first baseline has finished."""
-    st.info("No results yet. Start a run on Home or Tune.")
-    link("Home", "Choose a preset")
 
 
 def run_names(lab: Lab, jobs: list[Job]) -> dict[str, str]:
@@ -84,7 +77,7 @@ def _flat_settings(spec: str) -> dict[str, Any]:
 
 
 def pick_runs(lab: Lab, address: Address) -> list[Job]:
-    """Any number of runs: those of the address, else the newest with a baseline."""
+    """Any number of runs: those of the address, else the newest with a baseline if there is one."""
     linked = address["runs"]
     labels = run_labels(lab, linked or [])
     chosen = [name for name in linked or [] if name in labels]
@@ -95,6 +88,9 @@ def pick_runs(lab: Lab, address: Address) -> list[Job]:
     for name in linked or []:
         if name not in labels:
             address.reject(no_run(lab, name), instead)
+    if not labels:  # later the newest is chosen, and not none
+        address["runs"] = None
+        return []
     if chosen != linked:
         address["runs"] = chosen
     st.multiselect(

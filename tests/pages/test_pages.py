@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,37 @@ def test_home_begins_with_the_presets_until_something_has_run(queue: Queue) -> N
     test.run()
     assert [header.value for header in test.header][:2] == ["Latest result", "Running"]
     assert "No results yet. They appear here as models finish." in texts(test)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "link"),
+    [
+        ("3_Compare", "No finished model yet. See progress on Runs.", "Runs"),
+        ("4_Layers", "No model of Second has finished yet.", "View progress of Second"),
+        ("5_Export", "No model of Second has finished yet.", "View progress of Second"),
+    ],
+)
+def test_results_are_announced_while_the_first_run_is_active(
+    cache: Cache, queue: Queue, name: str, sentence: str, link: str
+) -> None:
+    """A link to a run that has none yet says so too, beside other runs with results."""
+    test = open_page(f"pages/{name}.py")
+    assert "No results yet. Start a run on Home or Tune." in texts(test)
+    queue.submit(QUICKSTART, "Mine")
+    shown = texts(test.run())
+    assert "No results yet. They appear here as models finish." in shown
+    assert f"Mine {live.badge('planning')}" in shown
+    assert "View progress" in {element.proto.label for element in test.get("page_link")}
+    finished(cache, QUICKSTART, "Mine")
+    shown = texts(test.run())
+    assert "No results yet" not in shown
+    assert "Choose one or more runs." not in shown
+    assert not test.exception
+    second = queue.submit(replace(QUICKSTART, seeds=(7,)), "Second")
+    linked = open_page(f"pages/{name}.py", run=second, runs=second)
+    assert not linked.exception
+    assert sentence in texts(linked)
+    assert link in {element.proto.label for element in linked.get("page_link")}
 
 
 def test_tune_fills_its_widgets_from_the_link() -> None:
