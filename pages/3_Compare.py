@@ -126,8 +126,7 @@ def draw_verdicts(
     for number, verdict in enumerate(every):
         draw_verdict(verdict, number, len(every) > 1, options.color_by, numbers)
     draw_findings(frame, options.goal)
-    if len(every) == 1:
-        draw_next(lab, every[0], specs)
+    draw_next(lab, every, rows, specs)
 
 
 def draw_notes(frame: pd.DataFrame) -> None:

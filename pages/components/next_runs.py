@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -11,11 +13,12 @@ from pages.components.links import switch_page
 from pages.components.markdown import plain
 from pages.components.setting_values import params
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_bytes
+from pruning_core.common.formatting import format_bytes, join_words
 from pruning_core.common.machine import usable_cores
-from pruning_core.planning.estimate import estimate, estimate_text
+from pruning_core.planning.estimate import Estimate, estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.results.next_runs import Proposal, proposals
+from pruning_core.results.rows import Row
 from pruning_core.results.verdict import Verdict
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_record import job_id
@@ -26,52 +29,68 @@ from pruning_core.worker.start import ensure_worker
 TIMES = "times of proposals"
 
 
-def draw_next(lab: Lab, verdict: Verdict, specs: dict[str, Spec]) -> None:
-    """The section; nothing where nothing follows. `specs` are the settings of the runs, by id."""
-    spec = specs.get(verdict.run_id) or next(iter(specs.values()))
-    chosen = proposals(verdict, spec, lambda spec: lab.queue.job(job_id(spec)) is not None)
-    timed = [(one, time) for one in chosen if (time := _time(lab, one.spec))]
+def draw_next(
+    lab: Lab, verdicts: Sequence[Verdict], rows: Sequence[Row], specs: Mapping[str, Spec]
+) -> None:
+    """The section; nothing where nothing follows. For the arguments see `proposals`."""
+    chosen = proposals(verdicts, rows, specs, lambda spec: lab.queue.job(job_id(spec)) is not None)
+    timed = [(one, time) for one in chosen if (time := _time(lab, one.specs))]
     if not timed:
         return
+    names = Counter(one.name for one, _ in timed)
     st.header("Next")
     for column, (proposal, time) in zip(st.columns(len(timed)), timed, strict=True):
+        name = proposal.name if names[proposal.name] == 1 else proposal.title
         with column, st.container(border=True, height="stretch"):
-            _draw_proposal(lab, proposal, time)
+            _draw_proposal(lab, proposal, name, time)
 
 
-def _draw_proposal(lab: Lab, proposal: Proposal, time: str) -> None:
-    name = proposal.name
-    st.markdown(f"**{plain(name[0].upper() + name[1:])}**")
+def _draw_proposal(lab: Lab, proposal: Proposal, name: str, time: str) -> None:
+    """A card. `name` tells the proposal from the others."""
+    st.markdown(f"**{plain(proposal.name[0].upper() + proposal.name[1:])}**")
+    if proposal.runs:
+        st.caption(
+            plain(f"{'Run' if len(proposal.runs) == 1 else 'Runs'} {join_words(proposal.runs)}")
+        )
     st.write(plain(proposal.reason))
     size = "" if math.isnan(proposal.bytes) else f"File: about {format_bytes(proposal.bytes)}. "
     st.caption(f"{size}Time: {time}.")
     with st.container(horizontal=True):
-        if st.button(f"Run {name}", key=f"run {name}", help="Starts this run and opens Runs."):
-            job = lab.queue.submit(proposal.spec, describe(proposal.spec))
-            ensure_worker(lab.cache)
-            switch_page("Runs", {"job": job})
+        which = "this run" if len(proposal.specs) == 1 else "these runs"
         if st.button(
-            f"Edit {name}", key=f"edit {name}", type="tertiary", help="Opens the settings on Tune."
+            f"Run {plain(name)}", key=f"run {name}", help=f"Starts {which} and opens Runs."
         ):
-            switch_page("Tune", params(proposal.spec))
+            jobs = [lab.queue.submit(spec, describe(spec)) for spec in proposal.specs]
+            ensure_worker(lab.cache)
+            switch_page("Runs", {"job": jobs[0]})
+        if len(proposal.specs) == 1 and st.button(
+            f"Edit {plain(name)}",
+            key=f"edit {name}",
+            type="tertiary",
+            help="Opens the settings on Tune.",
+        ):
+            switch_page("Tune", params(proposal.specs[0]))
 
 
-def _time(lab: Lab, spec: Spec) -> str:
-    """The expected time of a run; empty where it cannot run.
+def _time(lab: Lab, specs: Sequence[Spec]) -> str:
+    """The expected time of the runs together; empty where one cannot run.
 
     It is computed again when a stage was stored or removed, because a run computes what is missing.
     """
-    stamp, key = lab.store.stamp(), job_id(spec)
+    stamp, key = lab.store.stamp(), " ".join(map(job_id, specs))
     before, times = st.session_state.get(TIMES, (None, {}))
     if stamp is None or stamp != before:
         times = {}
     st.session_state[TIMES] = stamp, times
     if key not in times:
+        cores = usable_cores()
         try:
-            seconds = estimate(spec, plan(spec, lab.store), lab.store, usable_cores())
+            parts = [estimate(spec, plan(spec, lab.store), lab.store, cores) for spec in specs]
         except SpecError:
             return ""
-        if seconds is None:
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
             return "not measured yet"
-        times[key] = estimate_text(seconds)
+        total = Estimate(sum(part.low for part in known), sum(part.high for part in known))
+        times[key] = estimate_text(total)
     return str(times[key])

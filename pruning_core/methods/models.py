@@ -17,6 +17,8 @@ FAVORITES = (
     "convnext_tiny",
     "vit_b_16",
 )
+# Those with a width multiplier.
+WIDTH_MODELS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 OTHERS = (
     "alexnet",
     "convnext_base",

@@ -1,90 +1,200 @@
-"""What to run next: at most three settings that follow from the verdict, with their size."""
+"""What to run next: at most three proposals that follow from a comparison, with their size."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
 
 import numpy as np
 
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_bytes, format_percent, format_points
+from pruning_core.common.formatting import format_bytes, format_percent, format_points, join_words
 from pruning_core.common.names import within_name
 from pruning_core.common.statistics import fewest_images
 from pruning_core.methods.allocation import ALLOCATIONS
+from pruning_core.methods.models import WIDTH_MODELS
 from pruning_core.methods.sparsity_schedules import CUSTOM
-from pruning_core.methods.strategies import BUDGET_CONTROLS, RATIO_PRUNED, STRATEGIES
-from pruning_core.results.best_model import ERROR
-from pruning_core.results.rows import Row
-from pruning_core.results.verdict import MET, MISSED, UNRELIABLE, Verdict
+from pruning_core.methods.strategies import BASELINE, BUDGET_CONTROLS, RATIO_PRUNED, STRATEGIES
+from pruning_core.results.best_model import ERROR, above_chance
+from pruning_core.results.difference_matrix import usual_target
+from pruning_core.results.paired_tests import paired
+from pruning_core.results.rows import (
+    MODEL_COLUMNS,
+    Row,
+    chance_baselines,
+    charted,
+    grouped,
+    is_pruned,
+    mean_over_seeds,
+    target_sparsity,
+)
+from pruning_core.results.verdict import MET, MISSED, NO_GOAL, UNFINISHED, UNRELIABLE, Verdict
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.job_record import job_id
 
-MOST = 3
-SEEDS = 3
+MOST, LEAST = 3, 2  # proposals; a source gets general ones until it has the least number
+SEEDS, MOST_SEEDS = 3, 12
 LEAST_STEP = 0.01  # target sparsities closer than this are no new question
 HIGHEST_TARGET = 0.999
+FIRST_TARGETS = (0.5, 0.7, 0.9)
 IMAGE_MARGIN = 1.25  # more validation images than the fewest with which the goal can be shown
 MAX_SPLIT = 0.5
 SIZE_SHARE = 0.95  # of the largest allowed size, for which a target is chosen
+FEWEST_EPOCHS = 10  # of a baseline that is trained for longer
+RATE_STEP = 3.0  # the factor between two learning rates
 
 
 @dataclass(frozen=True)
 class Proposal:
     """Settings to run next. `name` says what changes, `reason` why.
 
-    `bytes` is the expected size of the sparse file of the model in question, NaN where nothing is
-    known.
+    `specs` are usually those of one run; two runs that are compared may both have to go on. `runs`
+    are the names of the runs whose settings change, where several are compared. `bytes` is the
+    expected size of the sparse file of the model in question, NaN where nothing is known.
     """
 
     name: str
     reason: str
-    spec: Spec
+    specs: tuple[Spec, ...]
     bytes: float = math.nan
+    runs: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name with its runs: "three seeds (run digits)"."""
+        noun = "run" if len(self.runs) == 1 else "runs"
+        return f"{self.name} ({noun} {join_words(self.runs)})" if self.runs else self.name
+
+
+IsNew = Callable[[Spec], bool]  # whether no run has these settings
 
 
 def proposals(
-    verdict: Verdict, spec: Spec, exists: Callable[[Spec], bool], most: int = MOST
+    verdicts: Sequence[Verdict],
+    rows: Sequence[Row],
+    specs: Mapping[str, Spec],
+    exists: Callable[[Spec], bool],
+    most: int = MOST,
 ) -> list[Proposal]:
-    """At most so many proposals that follow from a verdict, the most useful first.
+    """At most so many proposals that follow from a comparison, the most useful first.
 
-    `spec` are the settings of the run of the verdict's model. `exists` says whether a run with
-    these settings is known: nothing is proposed that would be identical to one. Settings that
-    cannot run are left out.
+    `verdicts` are those of the `rows` (`verdicts_of`), `specs` the settings of the runs by id. The
+    verdicts take turns. `exists` says whether a run with these settings is known: nothing is
+    proposed that would be identical to one. Settings that cannot run are left out.
     """
-    known = {job_id(spec)}
-    chosen = []
-    for propose in _candidates(verdict):
+    known = {job_id(spec) for spec in specs.values()}
+
+    def is_new(spec: Spec) -> bool:
+        return job_id(spec) not in known and not exists(spec)
+
+    groups = grouped(rows, "test_digest") or [[]]
+    sources = [
+        _proposals(subject, group, specs, is_new)
+        for verdict, group in zip(verdicts, groups, strict=True)
+        for subject in _subjects(verdict, group)
+    ]
+    chosen: list[Proposal] = []
+    # A source goes on when all have had their turn, and then knows what was chosen.
+    for proposal in itertools.chain.from_iterable(itertools.zip_longest(*sources)):
+        if len(chosen) == most:
+            break
+        if proposal and all(map(is_new, proposal.specs)):
+            known.update(map(job_id, proposal.specs))
+            chosen.append(proposal if len(specs) > 1 else replace(proposal, runs=()))
+    return chosen
+
+
+def _subjects(verdict: Verdict, rows: list[Row]) -> Iterator[Verdict]:
+    """The verdict with its model and run, and one of its own for baselines at chance."""
+    if verdict.models or verdict.kind == UNFINISHED:
+        yield _with_model(verdict, rows)
+    if baselines := mean_over_seeds(chance_baselines(rows)):
+        best = max(baselines, key=_validation_accuracy)
+        yield Verdict(UNRELIABLE, verdict.goal, run_id=best["run_id"])
+
+
+def _proposals(
+    verdict: Verdict, rows: list[Row], specs: Mapping[str, Spec], is_new: IsNew
+) -> Iterator[Proposal]:
+    """The proposals of one verdict; general ones where few follow from it."""
+    spec = specs.get(verdict.run_id)
+    if spec is None:
+        return
+    count, run = 0, [row for row in rows if row["run_id"] == verdict.run_id]
+    if verdict.models and (both := _seeds_of_two_runs(rows, specs, is_new)):
+        count += 1
+        yield both
+    for needed, propose in [
+        *((MOST, propose) for propose in _candidates(verdict, run)),
+        *((LEAST, propose) for propose in _general(verdict)),
+    ]:
+        if count >= needed:
+            continue
         try:
             proposal = propose(verdict, spec)
         except SpecError:
             continue  # these settings do not go together, so there is nothing to propose
-        if proposal is None or job_id(proposal.spec) in known or exists(proposal.spec):
-            continue
-        known.add(job_id(proposal.spec))
-        label = proposal.spec.label
-        name = within_name("", label, f", {proposal.name}") if label else ""
-        chosen.append(replace(proposal, spec=replace(proposal.spec, label=name)))
-    return chosen[:most]
+        if proposal and all(map(is_new, proposal.specs)):
+            count += 1
+            named = tuple(_named(changed, proposal.name) for changed in proposal.specs)
+            yield replace(proposal, specs=named, runs=(str(run[0]["run"]),))
+
+
+def _named(spec: Spec, change: str) -> Spec:
+    """The settings with a name that says what changes, where the run has one."""
+    return replace(spec, label=within_name("", spec.label, f", {change}") if spec.label else "")
+
+
+def _with_model(verdict: Verdict, rows: list[Row]) -> Verdict:
+    """The verdict with the model whose settings are changed, where it names none.
+
+    It is the sparsest model of the run that is best, on the validation images, at the highest
+    sparsity that the runs share.
+    """
+    if verdict.key or not rows:
+        return verdict
+    if not verdict.models:
+        return replace(verdict, run_id=rows[0]["run_id"])
+    target = usual_target(rows)
+    shared = [row for row in verdict.models if target_sparsity(row) == target]
+    run_id = max(shared or verdict.models, key=_validation_accuracy)["run_id"]
+    models = [row for row in verdict.models if row["run_id"] == run_id]
+    model = max(models, key=lambda row: (row["sparsity_asked"], _validation_accuracy(row)))
+    return replace(verdict, key=model["key"], run_id=run_id)
+
+
+def _validation_accuracy(row: Row) -> float:
+    accuracy = float(row["validation_accuracy"])
+    return -math.inf if math.isnan(accuracy) else accuracy
 
 
 Propose = Callable[[Verdict, Spec], Proposal | None]
 
 
-def _candidates(verdict: Verdict) -> Iterator[Propose]:
-    """What may be proposed after this kind of verdict, in this order."""
-    if verdict.kind == MET:
+def _candidates(verdict: Verdict, run: list[Row]) -> Iterator[Propose]:
+    """What may be proposed after this kind of verdict, in this order; `run` are the run's rows."""
+    if verdict.kind in (MET, NO_GOAL):
         yield from (_prune_further, _more_seeds, _train_longer)
     elif verdict.kind == MISSED and _too_large(verdict):
-        yield from (_reach_size, _reach_size_longer)
+        yield from (_reach_size, _reach_size_longer, _narrower)
     elif verdict.kind == MISSED:
         yield from (_train_longer, _prune_less, _global_allocation)
     elif verdict.kind == UNRELIABLE and not verdict.models:
-        yield from (_train_baseline,)
+        yield from (_train_baseline, partial(_learning_rate, run), _pretrained, _all_images)
     elif verdict.kind == UNRELIABLE:
         yield from (_more_validation_images, _more_seeds)
+    else:
+        yield _prune
+
+
+def _general(verdict: Verdict) -> Iterator[Propose]:
+    """What may be proposed after every verdict with a pruned model."""
+    if verdict.models:
+        yield from (_more_seeds, _train_longer, _global_allocation, _iterative)
 
 
 def _too_large(verdict: Verdict) -> bool:
@@ -161,7 +271,7 @@ def _at_target(
     if not ratio and (density := _possible_density(spec, target)) < spec.pruning.min_density:
         changed = replace(changed, pruning=replace(changed.pruning, min_density=density))
         reason += f" The minimum density per layer becomes {format_percent(density)}."
-    return Proposal(f"{format_percent(target)} {kind}", reason, changed, size)
+    return Proposal(f"{format_percent(target)} {kind}", reason, (changed,), size)
 
 
 def _possible_density(spec: Spec, target: float) -> float:
@@ -187,6 +297,8 @@ def _prune_further(verdict: Verdict, spec: Spec) -> Proposal | None:
         reason += f"{format_percent(following)}, which does not."
         return _at_target(verdict, spec, model, (target + following) / 2, reason)
     reason = "The sparsest model of this run meets the goal, so a sparser one may, too."
+    if verdict.kind == NO_GOAL:
+        reason = "Shows how much accuracy a model loses that is sparser than all of this run."
     return _at_target(verdict, spec, model, 1 - (1 - target) / 2, reason)
 
 
@@ -251,7 +363,7 @@ def _reach_size_longer(verdict: Verdict, spec: Spec) -> Proposal | None:
         proposal,
         name=f"{proposal.name}, twice the epochs",
         reason=f"{proposal.reason} More fine-tuning recovers accuracy.",
-        spec=_longer(proposal.spec),
+        specs=tuple(map(_longer, proposal.specs)),
     )
 
 
@@ -264,7 +376,7 @@ def _train_longer(verdict: Verdict, spec: Spec) -> Proposal:
         sparser = [row for row in _alike(verdict, model) if row["sparsity_asked"] > target]
         model = min(sparser, key=lambda row: float(row["sparsity_asked"]), default=model)
     size = float(model["sparse_bytes"])
-    return Proposal("twice the epochs", reason, _longer(spec), size)
+    return Proposal("twice the epochs", reason, (_longer(spec),), size)
 
 
 def _longer(spec: Spec) -> Spec:
@@ -283,7 +395,7 @@ def _global_allocation(verdict: Verdict, spec: Spec) -> Proposal | None:
     changed = replace(spec, pruning=replace(spec.pruning, allocation="global"))
     reason = "With one threshold for all layers, important layers keep more weights."
     size = float(_model(verdict)["sparse_bytes"])
-    return Proposal("global allocation", reason, changed, size)
+    return Proposal("global allocation", reason, (changed,), size)
 
 
 def _more_validation_images(verdict: Verdict, spec: Spec) -> Proposal | None:
@@ -299,31 +411,171 @@ def _more_validation_images(verdict: Verdict, spec: Spec) -> Proposal | None:
     share = min(MAX_SPLIT, math.ceil(20 * share) / 20)
     size = float(model["sparse_bytes"])
     if fewest / every > MAX_SPLIT or share <= spec.data.validation_split:
-        if not spec.data.train_size:
-            return None
-        changed = replace(spec, data=replace(spec.data, train_size=0))
+        proposal = _all_images(verdict, spec)
         reason = "A larger training set also has more validation images."
-        return Proposal("all training images", reason, changed, size)
+        return replace(proposal, reason=reason, bytes=size) if proposal else None
     changed = replace(spec, data=replace(spec.data, validation_split=share))
     reason = (
         f"About {round(share * every):,} validation images in place of {round(images):,}; at least "
         f"{fewest:,} are needed to show a drop of at most {format_points(limit)}."
     )
-    return Proposal(f"validation split {format_percent(share)}", reason, changed, size)
+    return Proposal(f"validation split {format_percent(share)}", reason, (changed,), size)
 
 
 def _more_seeds(verdict: Verdict, spec: Spec) -> Proposal | None:
     """Three seeds in place of one."""
     if len(spec.seeds) > 1:
         return None
-    following = itertools.count(spec.seeds[0])
-    changed = replace(spec, seeds=tuple(itertools.islice(following, SEEDS)))
+    changed = replace(spec, seeds=_seeds(spec.seeds, SEEDS))
     reason = "One seed does not show how much the result depends on the randomness of training."
-    return Proposal("three seeds", reason, changed, float(_model(verdict)["sparse_bytes"]))
+    return Proposal("three seeds", reason, (changed,), float(_model(verdict)["sparse_bytes"]))
+
+
+def _seeds(seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    """The seeds and those that follow the first one, `count` in all."""
+    others = (seed for seed in itertools.count(seeds[0]) if seed not in seeds)
+    return (*seeds, *itertools.islice(others, max(0, count - len(seeds))))
+
+
+def _seeds_of_two_runs(
+    rows: list[Row], specs: Mapping[str, Spec], is_new: IsNew
+) -> Proposal | None:
+    """More seeds for the best run and the next one whose difference from it may be none.
+
+    Each run is represented by its best model at the highest sparsity that the runs share; best on
+    the validation images. Both runs get the same seeds, so that they are paired.
+    """
+    target = usual_target(rows)
+    pruned = [row for row in charted(above_chance(rows)) if is_pruned(row)]
+    at_target = [row for row in pruned if target_sparsity(row) == target]
+    models = [
+        max(grouped(run, *MODEL_COLUMNS), key=_mean_accuracy)
+        for run in grouped(at_target, "run_id")
+        if run[0]["run_id"] in specs
+    ]
+    models.sort(key=_mean_accuracy, reverse=True)
+    for other in models[1:]:
+        if reason := _undecided(models[0], other):
+            runs = [specs[model[0]["run_id"]] for model in (models[0], other)]
+            seeds = _seeds_for(runs[0].seeds, runs[1].seeds)
+            name = f"{len(seeds)} seeds"
+            pairs = [
+                (_named(replace(spec, seeds=seeds), name), str(model[0]["run"]))
+                for spec, model in zip(runs, (models[0], other), strict=True)
+                if set(spec.seeds) != set(seeds)
+            ]
+            new = [(spec, run) for spec, run in pairs if is_new(spec)]
+            if new and len(seeds) <= MOST_SEEDS:
+                size = fmean(row["sparse_bytes"] for row in models[0])
+                changed, names = zip(*new, strict=True)
+                return Proposal(name, reason, changed, size, names)
+    return None
+
+
+def _mean_accuracy(model: list[Row]) -> float:
+    return fmean(map(_validation_accuracy, model))
+
+
+def _seeds_for(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """Seeds for both of two runs: those of both, at least three, or twice as many as they share."""
+    every, shared = tuple(dict.fromkeys((*first, *second))), len({*first} & {*second})
+    return tuple(sorted(_seeds(every, SEEDS if shared < SEEDS else 2 * shared)))
+
+
+def _undecided(first: list[Row], second: list[Row]) -> str:
+    """Why more seeds are useful for two models; empty where their difference is known, or none."""
+    others = {row["seed"]: row for row in second}
+    common = [row for row in first if row["seed"] in others]
+    names, target = (first[0]["run"], second[0]["run"]), target_sparsity(first[0])
+    at_target = f"At {format_percent(target)}, runs {names[0]} and {names[1]}"
+    if not common:
+        return f"{at_target} cannot be compared: they have no seed in common."
+    test = paired(common, [others[row["seed"]] for row in common]).strongest()
+    if test is None or not test.low <= 0 <= test.high:
+        return ""
+    return (
+        f"{at_target} differ by {format_points(abs(test.difference))} (95 % interval "
+        f"{test.interval}, paired over {test.pairing}), so there may be no difference. More seeds "
+        "show more."
+    )
+
+
+def _iterative(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """Iterative pruning to the sparsest one-shot target, for a run without."""
+    targets = [target for target in spec.one_shot.amounts if target > 0]
+    if spec.iterative.enabled or not targets:
+        return None
+    iterative = replace(spec.iterative, enabled=True, target=max(targets))
+    reason = "Several small pruning steps often lose less accuracy than one large step."
+    return Proposal("iterative pruning", reason, (replace(spec, iterative=iterative),))
+
+
+def _prune(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """One-shot models for a run that prunes nothing."""
+    if any(spec.one_shot.amounts) or spec.iterative.enabled or spec.structured.enabled:
+        return None
+    amounts = tuple(sorted({*spec.one_shot.amounts, *FIRST_TARGETS}))
+    changed = replace(spec, one_shot=replace(spec.one_shot, amounts=amounts))
+    return Proposal("one-shot pruning", "This run has no pruned model.", (changed,))
+
+
+def _narrower(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """Half the channels, for a file that pruning does not make small enough."""
+    width = round(spec.model.width / 2, 2)
+    if spec.model.name not in WIDTH_MODELS or spec.model.weights != "none":
+        return None
+    changed = replace(spec, model=replace(spec.model, width=width))
+    reason = "A model with half the channels has a much smaller file before it is pruned."
+    return Proposal(f"width {width:g}", reason, (changed,))
 
 
 def _train_baseline(verdict: Verdict, spec: Spec) -> Proposal:
     """Twice the baseline epochs, for a baseline no better than chance."""
-    changed = replace(spec, baseline_epochs=max(10, 2 * spec.baseline_epochs))
+    changed = replace(spec, baseline_epochs=max(FEWEST_EPOCHS, 2 * spec.baseline_epochs))
     reason = "The baseline is no better than chance; more training may help."
-    return Proposal(f"{changed.baseline_epochs} baseline epochs", reason, changed)
+    return Proposal(f"{changed.baseline_epochs} baseline epochs", reason, (changed,))
+
+
+def _learning_rate(run: list[Row], verdict: Verdict, spec: Spec) -> Proposal | None:
+    """Another learning rate for the baseline: a smaller one where the training loss did not fall.
+
+    A larger one where it fell by less than half; where it fell further, the learning rate is not
+    why the baseline is no better than chance.
+    """
+    history = next(row["history"] for row in run if row["strategy"] == BASELINE)
+    losses = [math.nan if epoch["loss"] is None else float(epoch["loss"]) for epoch in history]
+    if len(losses) < 2:
+        return None
+    first, last = losses[0], losses[-1]
+    texts = f"from {first:.3g} to {last:.3g}"
+    if last < first / 2:
+        return None
+    if last < first:
+        rate, reason = RATE_STEP * spec.baseline.lr, f"The training loss fell only {texts}."
+    else:
+        rate, reason = spec.baseline.lr / RATE_STEP, f"The training loss did not fall ({texts})."
+    changed = replace(spec, baseline=replace(spec.baseline, lr=float(f"{rate:.2g}")))
+    size = "larger" if last < first else "smaller"
+    return Proposal(
+        f"baseline learning rate {changed.baseline.lr:g}",
+        f"{reason} A {size} learning rate may help.",
+        (changed,),
+    )
+
+
+def _pretrained(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """Pretrained weights in place of random ones."""
+    if spec.model.weights != "none" or spec.model.width != 1:
+        return None
+    changed = replace(spec, model=replace(spec.model, weights="pretrained"))
+    reason = "Pretrained weights need less training than random ones. They are downloaded once."
+    return Proposal("ImageNet-pretrained weights", reason, (changed,))
+
+
+def _all_images(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """All training images, for a run that uses a part of them."""
+    if not spec.data.train_size:
+        return None
+    changed = replace(spec, data=replace(spec.data, train_size=0))
+    reason = "A model trained on more images is usually more accurate."
+    return Proposal("all training images", reason, (changed,))

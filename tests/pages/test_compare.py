@@ -430,6 +430,29 @@ def test_a_proposal_runs_or_opens_its_settings(
     assert "Run global allocation" not in labels, "this run exists now"
 
 
+@pytest.mark.parametrize("kind", ["two runs", "no goal", "two data sets", "at chance"])
+def test_something_is_proposed_in_every_case(cache: Cache, kind: str) -> None:
+    jobs = [run(cache, change=at_chance) if kind == "at chance" else run(cache)]
+    if kind in ("two runs", "two data sets"):
+        change = other_images if kind == "two data sets" else lambda model, result: None
+        name = "$Others$ *x*"
+        jobs.append(run(cache, replace(shorter(QUICKSTART, 7), label=name), name, change))
+    test = compare(*jobs)
+    if kind == "no goal":
+        test.text_input(key="Compare.max_drop").set_value("").run()
+        assert headings(test)[0] == "No goal is set"
+    assert "Next" in headings(test)
+    names = [button.label for button in test.button]
+    assert 2 <= len([name for name in names if name.startswith("Run ")]) <= 3
+    assert len(set(names)) == len(names)
+    assert sum("Time: " in caption for caption in unescaped(test.caption)) >= 2
+    if kind == "two runs":
+        test.button(key="run 3 seeds").click().run()
+        assert not test.exception
+        labels = {job.label for job in Queue(cache.queue).jobs() if job.id not in jobs}
+        assert labels == {"Quick start, 3 seeds", "$Others$ *x*, 3 seeds"}
+
+
 def test_a_run_and_the_same_with_more_seeds_are_one_way_of_pruning(cache: Cache) -> None:
     """What the proposal "three seeds" makes: the runs share seed 0."""
 

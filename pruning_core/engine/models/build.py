@@ -14,8 +14,8 @@ from torchvision.models import get_model, list_models
 
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.engine.models.macs import run_on_shapes
+from pruning_core.methods.models import WIDTH_MODELS
 
-WIDTH_MODELS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 INCEPTIONS = ("googlenet", "inception_v3")
 # The sizes that a `DataSpec` allows.
 MIN_SIZE, MAX_SIZE = 28, 224

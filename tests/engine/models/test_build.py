@@ -19,6 +19,7 @@ from pruning_core.engine.models import layers
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
+from pruning_core.methods.models import WIDTH_MODELS
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from tests.helpers.pruning import masks_of
@@ -110,7 +111,7 @@ def test_the_seed_decides_the_weights_and_the_check_uses_no_random_numbers() -> 
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", models.WIDTH_MODELS)
+@pytest.mark.parametrize("name", WIDTH_MODELS)
 def test_width_changes_the_layers(name: str) -> None:
     def count(model: nn.Module) -> int:
         return sum(p.numel() for p in model.parameters())
