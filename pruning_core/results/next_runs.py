@@ -65,9 +65,18 @@ class Proposal:
 
     @property
     def title(self) -> str:
-        """The name with its runs: "three seeds (run digits)"."""
-        noun = "run" if len(self.runs) == 1 else "runs"
-        return f"{self.name} ({noun} {join_words(self.runs)})" if self.runs else self.name
+        """The name with its runs: 'three seeds (run "digits")'."""
+        return f"{self.name} ({self.runs_text})" if self.runs else self.name
+
+    @property
+    def runs_text(self) -> str:
+        """The runs in words: 'run "digits"'."""
+        return _runs_text(self.runs)
+
+
+def _runs_text(names: Sequence[str]) -> str:
+    quoted = [f'"{name}"' for name in names]
+    return f"{'run' if len(names) == 1 else 'runs'} {join_words(quoted)}"
 
 
 IsNew = Callable[[Spec], bool]  # whether no run has these settings
@@ -486,8 +495,8 @@ def _undecided(first: list[Row], second: list[Row]) -> str:
     """Why more seeds are useful for two models; empty where their difference is known, or none."""
     others = {row["seed"]: row for row in second}
     common = [row for row in first if row["seed"] in others]
-    names, target = (first[0]["run"], second[0]["run"]), target_sparsity(first[0])
-    at_target = f"At {format_percent(target)}, runs {names[0]} and {names[1]}"
+    names, target = (str(first[0]["run"]), str(second[0]["run"])), target_sparsity(first[0])
+    at_target = f"At {format_percent(target)}, {_runs_text(names)}"
     if not common:
         return f"{at_target} cannot be compared: they have no seed in common."
     test = paired(common, [others[row["seed"]] for row in common]).strongest()
@@ -496,7 +505,7 @@ def _undecided(first: list[Row], second: list[Row]) -> str:
     return (
         f"{at_target} differ by {format_points(abs(test.difference))} (95 % interval "
         f"{test.interval}, paired over {test.pairing}), so there may be no difference. More seeds "
-        "show more."
+        "make this clearer."
     )
 
 

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components.chart import cached
 from pages.components.matrix import matrix_html
 from pruning_core.common.paths import Cache
+from pruning_core.planning.estimate import probe
 from pruning_core.planning.exports import export_stage, prediction_changes
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
@@ -478,6 +479,22 @@ def test_runs_of_two_methods_say_what_is_compared_between_them(cache: Cache) -> 
     jobs = run(cache), run(cache, replace(QUICKSTART, pruning=pruning), "global")
     assert texts(compare(*jobs)).count(BETWEEN_RUNS) == 2, "under the findings and the table"
     assert BETWEEN_RUNS not in texts(compare(jobs[0]))
+
+
+def test_a_time_that_is_not_known_is_measured(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.components.facts.DEBOUNCE_SECONDS", 0)
+    test = compare(run(cache))
+    test.text_input(key="Compare.max_mb").set_value("0.0001").run().run()
+    assert not test.exception
+    assert "Time: not measured yet." in texts(test)
+    narrower = replace(QUICKSTART, model=replace(QUICKSTART.model, width=0.5))
+    trial = probe(narrower, Store(cache))
+    assert trial
+    row = Queue(cache.queue).stage(trial.key)
+    assert row
+    assert row.status == "queued"
 
 
 def test_the_time_of_a_proposal_follows_what_is_stored(cache: Cache) -> None:

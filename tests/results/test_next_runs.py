@@ -211,10 +211,10 @@ def test_runs_that_differ_by_less_than_their_interval_get_the_same_seeds() -> No
     specs = {"run-1": QUICKSTART, "run-b": replace(QUICKSTART, label="B", baseline_epochs=9)}
     rows = comparison() + comparison(luck=-2, run="b", run_id="run-b")
     both, *others = of_runs(rows, specs)
-    assert both.title == "3 seeds (runs run and b)"
+    assert both.title == '3 seeds (runs "run" and "b")'
     assert [spec.seeds for spec in both.specs] == [(0, 1, 2)] * 2
     assert [spec.label for spec in both.specs] == ["Quick start, 3 seeds", "B, 3 seeds"]
-    assert "At 90 %, runs run and b differ by 0.5 points (95 % interval" in both.reason
+    assert 'At 90 %, runs "run" and "b" differ by 0.5 points (95 % interval' in both.reason
     assert [one.runs for one in others] == [("run",)] * 2, "the run of the best model"
 
     more = {**specs, "run-b": replace(specs["run-b"], seeds=(0, 1, 2))}
@@ -224,7 +224,10 @@ def test_runs_that_differ_by_less_than_their_interval_get_the_same_seeds() -> No
 
     other = {**specs, "run-b": replace(specs["run-b"], seeds=(5,))}
     none = of_runs(comparison() + comparison(5, run="b", run_id="run-b"), other)[0]
-    assert none.reason == "At 90 %, runs run and b cannot be compared: they have no seed in common."
+    assert (
+        none.reason
+        == 'At 90 %, runs "run" and "b" cannot be compared: they have no seed in common.'
+    )
     assert {spec.seeds for spec in none.specs} == {(0, 1, 5)}
 
     clear = comparison() + comparison(luck=-150, run="b", run_id="run-b")
@@ -235,14 +238,14 @@ def test_each_set_of_test_images_and_a_run_at_chance_has_its_turn() -> None:
     specs = {"run-1": QUICKSTART, "run-b": replace(QUICKSTART, baseline_epochs=9)}
     others = comparison(run="b", run_id="run-b", test_digest="images-2")
     assert [one.title for one in of_runs(comparison() + others, specs)] == [
-        "79.5 % sparsity (run run)",
-        "79.5 % sparsity (run b)",
-        "three seeds (run run)",
+        '79.5 % sparsity (run "run")',
+        '79.5 % sparsity (run "b")',
+        'three seeds (run "run")',
     ]
     weak = comparison(chance=0.1) + at_chance(run="b", run_id="run-b")
     assert [one.title for one in of_runs(weak, specs)][:2] == [
-        "79.5 % sparsity (run run)",
-        "18 baseline epochs (run b)",
+        '79.5 % sparsity (run "run")',
+        '18 baseline epochs (run "b")',
     ]
 
 
