@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import pytest
 
 from pages.components.links import PAGES
 from pruning_core.common.paths import Cache
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 AXE = Path(os.environ.get("AXE_CORE", ""))
 SLOW = 240_000
 MOST_TABS = 25
+WIDTHS = (1280, 400)
 pytestmark = pytest.mark.skipif(not CHROME, reason="no Chrome or Chromium")
 # Findings of axe-core that stop people: https://github.com/dequelabs/axe-core
 FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
@@ -45,6 +48,8 @@ SETTLED_FINDINGS = f"""async () => {{
     }}
     return findings;
 }}"""
+OPEN_ALL = """() => document.querySelectorAll("details:not([open]) > summary")
+    .forEach(one => one.click())"""
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
     .filter(one => one.checkVisibility()).map(one => Number(one.tagName[1]))"""
 BUTTONS = """() => [...document.querySelectorAll('[data-testid="stMain"] button')]
@@ -61,8 +66,16 @@ STOPS = """() => [...document.querySelectorAll(
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A cache with a finished run."""
-    return finished_run(tmp_path_factory.mktemp("accessibility") / "cache", ONE_CUT, "A run")
+    """A cache with two finished runs, which share their baseline; "A run" is the newest."""
+    folder = tmp_path_factory.mktemp("accessibility") / "cache"
+    finished_run(folder, replace(ONE_CUT, one_shot=OneShotSpec((0.0, 0.9), 1.0)), "More epochs")
+    return finished_run(folder, ONE_CUT, "A run")
+
+
+@pytest.fixture(scope="module")
+def several_runs(cache: Cache) -> str:
+    """Compare with both runs: a matrix, a table of differences, a legend, a color control."""
+    return f"Compare?runs={','.join(job.id for job in Queue(cache.queue).started(2))}"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +101,7 @@ def opened(browser: Browser, url: str, name: str, scheme: str = "light", width: 
     page.set_default_timeout(SLOW)
     page.goto(f"{url}/{path}")
     page.wait_for_selector("h1")
-    if name == "Compare":  # it draws itself again when both models have run
+    if name.startswith("Compare"):  # it draws itself again when both models have run
         page.get_by_role("heading", name="Right with the dense model only").wait_for()
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     return page
@@ -96,26 +109,32 @@ def opened(browser: Browser, url: str, name: str, scheme: str = "light", width: 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the top of this module")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(server: str, browser: Browser, scheme: str) -> None:
+def test_axe_finds_nothing_serious(
+    server: str, browser: Browser, several_runs: str, scheme: str
+) -> None:
+    """On a wide and on a narrow screen, with all expanders open."""
     found: dict[str, list[str]] = {}
-    for name in PAGES:
+    for name in (*PAGES, several_runs):
         page = opened(browser, server, name, scheme)
         page.evaluate(AXE.read_text(encoding="utf-8"))
-        if findings := page.evaluate(SETTLED_FINDINGS):
-            found[name] = findings
+        page.evaluate(OPEN_ALL)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            if findings := page.evaluate(SETTLED_FINDINGS):
+                found[f"{name}, {width} px"] = findings
         page.close()
     assert found == {}
 
 
 def test_pages_have_landmarks_headings_in_order_and_buttons_of_their_own_name(
-    server: str, browser: Browser
+    server: str, browser: Browser, several_runs: str
 ) -> None:
     from playwright.sync_api import expect
 
-    for name in PAGES:
+    for name in (*PAGES, several_runs):
         page = opened(browser, server, name)
         navigation = page.get_by_role("navigation", name="Pages")
-        link = navigation.get_by_role("link", name=name, exact=True)
+        link = navigation.get_by_role("link", name=name.partition("?")[0], exact=True)
         expect(link).to_have_attribute("aria-current", "page")
         assert navigation.locator("[aria-current]").count() == 1, name
         levels = page.evaluate(HEADINGS)

@@ -113,7 +113,7 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
         tune(page)
         watch(page)
         # It was opened before there was a result, and was not touched since.
-        expect(other.get_by_role("heading", name="Findings")).to_be_visible(timeout=SLOW)
+        expect(other.get_by_role("heading", name="Findings").first).to_be_visible(timeout=SLOW)
         other.close()
         frame = compare(page)
         widths = narrow_widths(browser, server)
