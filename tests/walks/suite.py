@@ -2,7 +2,7 @@
 
     python -m tests.walks.suite --walks 200
 
-See `walk` for the steps of a walk. The cache holds two finished runs.
+See `walk` for the steps of a walk. The cache holds three finished runs, one of them archived.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ from pathlib import Path
 
 from pruning_core.common.paths import Cache
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.project import suite_parser
-from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, finished_run, serve
+from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, serve
 from tests.walks.walk import Violation, Walk
 
 
 def runs(folder: Path) -> Cache:
-    """A cache with two finished runs."""
+    """A cache with two finished runs, and an archived one, which needs no stages of its own."""
     spec = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0.5))
-    cache = finished_run(folder, spec, "First run")
-    Queue(cache.queue).submit(replace(spec, seeds=(1,)), "Second run")
+    cache = Cache(folder)
+    cache.prepare()
+    queue = Queue(cache.queue)
+    small = queue.submit(replace(spec, one_shot=OneShotSpec((0.5,), 0.5)), "Archived run")
+    first = queue.submit(spec, "First run")
+    queue.submit(replace(spec, seeds=(0, 1)), "Second run")
+    queue.edit([small], Edit(archived=True))
+    queue.edit([first], Edit(starred=True, add_tags=("small",)))
     serve(cache)
     return cache
 
