@@ -21,6 +21,7 @@ from pruning_core.storage.jobs import Edit, Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.project import suite_parser
 from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, serve
+from tests.walks.controls import CONTROLS
 from tests.walks.walk import Violation, Walk
 
 
@@ -41,14 +42,18 @@ def runs(folder: Path) -> Cache:
 
 def walk(
     cache: Cache, walks: int, steps: int, seed: int, screenshots: Path | None = None
-) -> tuple[Counter[str], list[str]]:
-    """Make so many walks. Returns the number of steps of each kind, and what pages showed wrongly.
+) -> tuple[Counter[str], set[str], list[str]]:
+    """Make so many walks.
+
+    Returns the number of steps of each kind, the controls that were set, and what pages showed
+    wrongly.
 
     The page of a walk that failed is photographed into the folder `screenshots`.
     """
     from playwright.sync_api import Error, sync_playwright
 
     counts: Counter[str] = Counter()
+    controls: set[str] = set()
     violations = []
     with served(cache) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
@@ -65,8 +70,9 @@ def walk(
             finally:
                 one.context.close()
             counts += one.counts
+            controls |= one.controls
         browser.close()
-    return counts, violations
+    return counts, controls, violations
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,12 +91,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ.setdefault(SHARED_VARIABLE, str(folder / "shared"))
-        counts, violations = walk(
+        counts, controls, violations = walk(
             runs(folder / "cache"), options.walks, options.steps, options.seed, options.screenshots
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     failed = f"{len(violations)} failed" if violations else "every page showed its state"
-    print(f"{options.walks} walks ({kinds}): {failed}.")
+    every = {f"{page}: {one.label}" for page, several in CONTROLS.items() for one in several}
+    print(f"{options.walks} walks ({kinds}; {len(controls)} of {len(every)} controls): {failed}.")
     return 1 if violations else 0
 
 

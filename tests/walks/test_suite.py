@@ -15,6 +15,6 @@ from tests.walks.suite import runs, walk
 @pytest.mark.skipif("WALKS" not in os.environ, reason="slow: set WALKS=1 to walk in a browser")
 def test_walks_find_every_page_as_it_was_left(tmp_path: Path) -> None:
     """`python -m tests.walks.suite` makes more walks."""
-    counts, violations = walk(runs(tmp_path / "cache"), walks=2, steps=8, seed=0)
+    counts, _, violations = walk(runs(tmp_path / "cache"), walks=2, steps=8, seed=0)
     assert not violations
     assert counts["set"] > 0

@@ -63,7 +63,8 @@ SNAPSHOT = f"""() => {{
         shown.rows = rows.map(name).join(', ');
         shown.ticked = ticked.map(name).join(', ') || '{EMPTY}';
     }}
-    shown.selected = main.querySelector('.st-key-selected p')?.innerText ?? '{EMPTY}';
+    const selected = main.querySelector('.st-key-selected p');
+    if (selected) shown.selected = selected.innerText;
     return shown;
 }}"""
 # All values that each control has shown since `window.seen` was emptied. A text field of Streamlit
@@ -129,6 +130,7 @@ class Walk:
         self.visited: dict[str, Entry] = {}
         self.goal = dict(GOAL)
         self.counts: Counter[str] = Counter()
+        self.controls: set[str] = set()
         self.steps: list[str] = []
 
     def run(self, steps: int) -> None:
@@ -151,6 +153,7 @@ class Walk:
         if control.label == "run" and "rows" not in before:
             return None
         self._note(f"set {control.label}")
+        self.controls.add(f"{self._entry.page}: {control.label}")
         if control.popover:
             self._open_popover(control.popover)
         value = control.set(self.page, control.name, self.draw)
