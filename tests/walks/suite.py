@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pruning_core.common.paths import Cache
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.storage.jobs import Edit, Queue
+from pruning_core.storage.job_edits import Edit
+from pruning_core.storage.jobs import Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.project import suite_parser
 from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, serve

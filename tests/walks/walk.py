@@ -22,7 +22,7 @@ from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
-from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, Control
+from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, TRIES, Control
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -311,9 +311,12 @@ class Walk:
         self.page.wait_for_timeout(POLL)
 
     def _close_popover(self) -> None:
-        while self.page.locator(POPOVER).count():
+        for _ in range(TRIES):
+            if not self.page.locator(POPOVER).count():
+                return
             self.page.keyboard.press("Escape")
             self.page.wait_for_timeout(POLL)
+        raise Violation(f"{self.steps[-12:]}: a popover does not close.")
 
     def _check_seen(self, before: Snapshot, after: Snapshot, moving: tuple[str, ...] = ()) -> None:
         """No control has shown a value that is neither the last nor the next one."""
