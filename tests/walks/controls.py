@@ -192,27 +192,43 @@ def open_topic(page: Page, label: str, draw: random.Random) -> str:
     return title
 
 
-def _row(page: Page, draw: random.Random) -> tuple[Locator, int]:
+def _any_row(page: Page, draw: random.Random) -> tuple[Locator, int]:
     """The table of runs, and the number of any of its rows."""
     table = page.locator('.st-key-runs [data-testid="stDataFrame"]')
     # The rows are drawn as an image, and stand in a table for screen readers, too.
     return table, draw.randrange(table.locator("tbody tr").count())
 
 
+def _click_row(page: Page, table: Locator, x: int, row: int, done: Callable[[], bool]) -> None:
+    """Click a row, and once more if it was not `done` then.
+
+    After a popover was open, the table loses the first click.
+    """
+    for _ in range(2):
+        table.click(position={"x": x, "y": ROW_HEIGHT * (row + 1.5)})
+        for _ in range(TRIES // 5):
+            if done():
+                return
+            page.wait_for_timeout(POLL)
+
+
 def open_run(page: Page, label: str, draw: random.Random) -> str | None:
     """Open any run of the list. Returns its name."""
-    table, row = _row(page, draw)
+    table, row = _any_row(page, draw)
     titles = table.locator("thead th").all_text_contents()
     cells = table.locator("tbody tr").nth(row).locator("td")
     name = cells.nth(titles.index("Name")).text_content() if "Name" in titles else ""
-    table.click(position={"x": 150, "y": ROW_HEIGHT * (row + 1.5)})
-    return (name or "").strip() or ANY
+    name, heading = (name or "").strip(), page.locator("h2").first
+    _click_row(page, table, 150, row, lambda: heading.inner_text().startswith(name))
+    return name or ANY
 
 
 def tick(page: Page, label: str, draw: random.Random) -> str | None:
     """Tick or untick any run of the list."""
-    table, row = _row(page, draw)
-    table.click(position={"x": 16, "y": ROW_HEIGHT * (row + 1.5)})
+    table, row = _any_row(page, draw)
+    line = table.locator("tbody tr").nth(row)
+    before = line.get_attribute("aria-selected")
+    _click_row(page, table, 16, row, lambda: line.get_attribute("aria-selected") != before)
     return ANY
 
 
