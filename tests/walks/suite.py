@@ -2,7 +2,7 @@
 
     python -m tests.walks.suite --walks 200
 
-See `walk` for the steps of a walk. The cache holds two finished runs.
+See `walk` for the steps of a walk. The cache holds three finished runs, one of them archived.
 """
 
 from __future__ import annotations
@@ -17,32 +17,44 @@ from pathlib import Path
 
 from pruning_core.common.paths import Cache
 from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.jobs import Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.project import suite_parser
-from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, finished_run, serve
+from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, serve
+from tests.walks.controls import CONTROLS
 from tests.walks.walk import Violation, Walk
 
 
 def runs(folder: Path) -> Cache:
-    """A cache with two finished runs."""
+    """A cache with two finished runs, and an archived one, which needs no stages of its own."""
     spec = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0.5))
-    cache = finished_run(folder, spec, "First run")
-    Queue(cache.queue).submit(replace(spec, seeds=(1,)), "Second run")
+    cache = Cache(folder)
+    cache.prepare()
+    queue = Queue(cache.queue)
+    small = queue.submit(replace(spec, one_shot=OneShotSpec((0.5,), 0.5)), "Archived run")
+    first = queue.submit(spec, "First run")
+    queue.submit(replace(spec, seeds=(0, 1)), "Second run")
+    queue.edit([small], Edit(archived=True))
+    queue.edit([first], Edit(starred=True, add_tags=("small",)))
     serve(cache)
     return cache
 
 
 def walk(
     cache: Cache, walks: int, steps: int, seed: int, screenshots: Path | None = None
-) -> tuple[Counter[str], list[str]]:
-    """Make so many walks. Returns the number of steps of each kind, and what pages showed wrongly.
+) -> tuple[Counter[str], set[str], list[str]]:
+    """Make so many walks.
+
+    Returns the number of steps of each kind, the controls that were set, and what pages showed
+    wrongly.
 
     The page of a walk that failed is photographed into the folder `screenshots`.
     """
     from playwright.sync_api import Error, sync_playwright
 
     counts: Counter[str] = Counter()
+    controls: set[str] = set()
     violations = []
     with served(cache) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
@@ -59,8 +71,9 @@ def walk(
             finally:
                 one.context.close()
             counts += one.counts
+            controls |= one.controls
         browser.close()
-    return counts, violations
+    return counts, controls, violations
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,12 +92,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ.setdefault(SHARED_VARIABLE, str(folder / "shared"))
-        counts, violations = walk(
+        counts, controls, violations = walk(
             runs(folder / "cache"), options.walks, options.steps, options.seed, options.screenshots
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     failed = f"{len(violations)} failed" if violations else "every page showed its state"
-    print(f"{options.walks} walks ({kinds}): {failed}.")
+    every = {f"{page}: {one.label}" for page, several in CONTROLS.items() for one in several}
+    print(f"{options.walks} walks ({kinds}; {len(controls)} of {len(every)} controls): {failed}.")
     return 1 if violations else 0
 
 

@@ -14,8 +14,9 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.workers import until
+from tests.walks.controls import choose, open_list
 from tests.walks.suite import runs
-from tests.walks.walk import POLL, RECORDER, SEEN, SLOW, choose
+from tests.walks.walk import RECORDER, SEEN, SLOW
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -145,12 +146,7 @@ def test_back_returns_to_the_choices_of_tune_in_one_step(server: str, page: Page
 
 def select_first(page: Page, label: str) -> str:
     """Choose the first option of a select box. Returns it."""
-    box, options = page.get_by_role("combobox", name=label, exact=True), page.get_by_role("option")
-    box.click()
-    while not options.count():  # a redraw of the page may have closed the list
-        page.wait_for_timeout(POLL)
-        box.press("ArrowDown")
-    text = options.first.inner_text().strip()
+    text = open_list(page, label).first.inner_text().strip()
     choose(page, label, text)
     return text
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,35 +22,51 @@ from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
+from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, TRIES, Control
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser
 
-SLOW, POLL, RESTS = 90_000, 200, 4
-ROW_HEIGHT = 35  # of a table of Streamlit, in pixels
-# What every control of the page shows, by its label; the heading names the run on Runs.
-SNAPSHOT = """() => {
-    const shown = {};
+SLOW, RESTS = 90_000, 4
+# What every control of the page shows, by its label, also in an open popover; the heading names the
+# run on Runs, and the topic on the Guide.
+SNAPSHOT = f"""() => {{
+    const shown = {{}};
     const main = document.querySelector('[data-testid="stMain"]');
     if (!main) return shown;
-    for (const input of main.querySelectorAll('input[aria-label]:not([type=file])')) {
+    const parts = [main, ...document.querySelectorAll('[data-testid="stPopoverBody"]')];
+    const inputs = 'input[aria-label]:not([type=file]):not([type=radio])';
+    for (const input of parts.flatMap(part => [...part.querySelectorAll(inputs)])) {{
         const tags = input.closest('[data-testid="stMultiSelect"]');
-        const inTab = input.closest('[data-testid="stTabs"]') ? 'tab: ' : '';
+        const inTab = input.closest('[data-testid="stTabs"]') ? '{TAB}' : '';
         shown[inTab + input.ariaLabel] = input.type === 'checkbox' ? String(input.checked)
-            : tags ? [...tags.querySelectorAll('[data-baseweb="tag"] span[title], [role="option"]')]
-                .map(tag => tag.title || tag.textContent).join(', ') : input.value;
-    }
-    for (const group of main.querySelectorAll('[role=radiogroup]')) {
+            : tags ? [...tags.querySelectorAll('.react-aria-ComboBox [data-tag]')]
+                .map(tag => tag.ariaLabel).join(', ') || '{EMPTY}' : input.value;
+    }}
+    for (const group of main.querySelectorAll('[role=radiogroup]')) {{
         const chosen = group.querySelector('[aria-checked=true], label:has(input:checked)');
         shown[group.ariaLabel || 'group'] = chosen ? chosen.innerText.trim() : '';
-    }
+    }}
     const tab = main.querySelector('[role=tab][aria-selected=true]');
     if (tab) shown.tab = tab.innerText.trim();
-    const title = main.querySelector('h1'), run = main.querySelector('h2');
+    const title = main.querySelector('h1'), heading = main.querySelector('h2');
     if (title) shown.title = title.innerText.trim();
-    if (shown.title === 'Runs' && run) shown.run = run.innerText.trim();
+    if (shown.title === 'Guide' && heading) shown.topic = heading.innerText.trim();
+    if (shown.title !== 'Runs') return shown;
+    if (heading) shown.run = heading.innerText.trim();
+    const rows = [...main.querySelectorAll('.st-key-runs tbody tr')];
+    const place = [...main.querySelectorAll('.st-key-runs thead th')]
+        .findIndex(head => head.textContent === 'Name');
+    const name = row => row.children[place]?.textContent ?? 'row ' + rows.indexOf(row);
+    if (rows.length) {{  // else the list is empty, or its table is not drawn yet
+        const ticked = rows.filter(row => row.ariaSelected === 'true');
+        shown.rows = rows.map(name).join(', ');
+        shown.ticked = ticked.map(name).join(', ') || '{EMPTY}';
+    }}
+    const selected = main.querySelector('.st-key-selected p');
+    if (selected) shown.selected = selected.innerText;
     return shown;
-}"""
+}}"""
 # All values that each control has shown since `window.seen` was emptied. A text field of Streamlit
 # is empty until its first effect has run, which sends nothing to the server.
 RECORDER = f"""
@@ -64,143 +81,16 @@ SEEN = "() => Object.fromEntries(Object.entries(window.seen).map(([k, v]) => [k,
 SETTLED = """() => document.querySelector('[data-testid="stApp"]')
     ?.getAttribute('data-test-script-state') === 'notRunning'"""
 
+POPOVER = '[data-testid="stPopoverBody"]'
+CANNOT_RUN = "This cannot run yet"  # begins the errors of Tune
+
 Snapshot = dict[str, str]
-TAB = "tab: "  # begins the labels of controls in a tab
 
 
 class Violation(AssertionError):
     """A page has shown, or shows, a value that is not the state's."""
 
 
-@dataclass(frozen=True)
-class Control:
-    """A control that a step may set; `implied` are the labels of controls that may follow."""
-
-    label: str
-    set: Callable[[Page, str, random.Random], str]
-    implied: tuple[str, ...] = ()
-
-
-def _field(page: Page, label: str) -> Locator:
-    return page.locator(f'input[aria-label="{label}"]')
-
-
-def slide(page: Page, label: str, draw: random.Random) -> str:
-    """Move a slider by up to four steps. Returns the value that it then shows."""
-    slider = _field(page, label)
-    slider.focus()
-    key = draw.choice(("ArrowLeft", "ArrowRight"))
-    for _ in range(draw.randint(1, 4)):
-        slider.press(key)
-    return slider.input_value()
-
-
-def typed(*texts: str) -> Callable[[Page, str, random.Random], str]:
-    """A function that types one of these texts into a field."""
-
-    def type_text(page: Page, label: str, draw: random.Random) -> str:
-        text = draw.choice(texts)
-        field = _field(page, label)
-        field.fill(text)
-        field.press("Enter")
-        return text
-
-    return type_text
-
-
-def select(page: Page, label: str, draw: random.Random) -> str:
-    """Choose any option of a select box. Returns it."""
-    box, options = page.get_by_role("combobox", name=label, exact=True), page.get_by_role("option")
-    box.click()
-    while not options.count():  # a redraw of the page may have closed the list
-        page.wait_for_timeout(POLL)
-        box.press("ArrowDown")
-    option = options.nth(draw.randrange(options.count()))
-    text = option.inner_text().strip()
-    choose(page, label, text)
-    return text
-
-
-def choose(page: Page, label: str, text: str) -> None:
-    """Choose an option of a select box, whose list may be open."""
-    box = page.get_by_role("combobox", name=label, exact=True)
-    option = page.get_by_role("option", name=text, exact=True)
-    if not option.count():
-        box.click()
-    while not option.count():  # a redraw of the page may have closed the list
-        page.wait_for_timeout(POLL)
-        box.press("ArrowDown")
-    while option.count():  # a redraw between pressing and releasing the button loses the click
-        option.first.click()
-        page.wait_for_timeout(POLL)
-
-
-def toggle(page: Page, label: str, draw: random.Random) -> str:
-    """Click a checkbox. Returns whether it is then checked."""
-    box = _field(page, label)
-    before = box.is_checked()
-    page.locator("label", has=_field(page, label)).first.click()
-    return str(not before).lower()
-
-
-def open_tab(page: Page, label: str, draw: random.Random) -> str:
-    """Open any tab. Returns its title."""
-    tabs = page.get_by_role("tab")
-    tab = tabs.nth(draw.randrange(tabs.count()))
-    title = tab.inner_text().strip()
-    tab.click()
-    return title
-
-
-def open_run(page: Page, label: str, draw: random.Random) -> str:
-    """Open any run of the list. Returns the heading of the page."""
-    table = page.locator('.st-key-runs [data-testid="stDataFrame"]')
-    # The rows are drawn as an image, and stand in a table for screen readers, too.
-    rows = table.locator("tbody tr")
-    row = draw.randrange(rows.count())
-    name = (rows.nth(row).locator("td").nth(1).text_content() or "").strip()
-    table.click(position={"x": 150, "y": ROW_HEIGHT * (row + 1.5)})
-    return name
-
-
-CONTROLS = {
-    "Home": (),
-    "Guide": (),
-    "Tune": (
-        Control("Pruning steps", slide),
-        Control("Target sparsity", slide),
-        Control("Fine-tuning epochs per step", slide),
-        Control("Max. size (MB)", typed("", "0.5", "3")),
-        Control("One-shot sparsity levels", typed("0, 50 %", "0, 20, 60 %", "10 %")),
-        Control("Baseline epochs", typed("0", "3", "12")),
-        Control("Seeds", typed("0", "0, 1", "4")),
-        Control("tab", open_tab),
-    ),
-    "Runs": (
-        Control("run", open_run, ("Stage",)),
-        Control("Search", typed("", "run", "First")),
-    ),
-    "Compare": (
-        Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
-        Control("X axis", select),
-        Control("Reference", select),
-        Control("Test at target sparsity", select),
-        Control("Model, in order of sparsity", slide),
-    ),
-    "Layers": (
-        Control("Overall sparsity", slide),
-        Control("Sparsity", slide),
-        Control("Layer", select, ("Sparsity",)),
-        Control("Run", select, ("Model", "First model", "Layer", "Second model", "Sparsity")),
-    ),
-    "Export": (
-        Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
-        Control("Max. size (MB)", typed("", "0.5", "3")),
-        Control("Test image number", typed("0", "3", "7")),
-        Control("Input resolution", select),
-        Control("Run", select, ("Model", "Also benchmark")),
-    ),
-}
 PAGES = list(CONTROLS)
 # The goal is the session's: a link to one of these pages takes it along, from whichever page it was
 # set on. In a new session it is that of the address, else the default.
@@ -210,11 +100,20 @@ STEPS = ("set", "set", "set", "open", "open", "back", "forward", "reload", "seco
 
 @dataclass
 class Entry:
-    """An entry of the browser's history: a page and what its controls show."""
+    """An entry of the browser's history: a page and what its controls show.
+
+    `known` has the values of hidden controls, too.
+    """
 
     page: str
     shown: Snapshot
+    known: Snapshot
     goal: Snapshot
+
+    def set(self, after: Snapshot, implied: tuple[str, ...] = ()) -> None:
+        """Store what the page shows after a step, in which the `implied` values may change."""
+        others = {label: value for label, value in self.known.items() if label not in implied}
+        self.shown, self.known = after, {**others, **after}
 
 
 class Walk:
@@ -228,9 +127,10 @@ class Walk:
         self.page.set_default_timeout(SLOW)
         self.entries: list[Entry] = []
         self.index = -1
-        self.visited: dict[str, Snapshot] = {}
+        self.visited: dict[str, Entry] = {}
         self.goal = dict(GOAL)
         self.counts: Counter[str] = Counter()
+        self.controls: set[str] = set()
         self.steps: list[str] = []
 
     def run(self, steps: int) -> None:
@@ -246,53 +146,82 @@ class Walk:
         self._arrive(name, None)
 
     def _set(self) -> None:
-        controls = CONTROLS[self._entry.page]
+        controls = [one for one in CONTROLS[self._entry.page] if one.label in self._entry.shown]
         if not controls:
             return self._open()
-        control = self.draw.choice(controls)
-        before = self._entry.shown
-        if control.label not in before:
+        control, before = self.draw.choice(controls), self._entry.shown
+        if control.label == "run" and "rows" not in before:
             return None
         self._note(f"set {control.label}")
-        value = control.set(self.page, control.label, self.draw)
+        self.controls.add(f"{self._entry.page}: {control.label}")
+        if control.popover:
+            self._open_popover(control.popover)
+        value = control.set(self.page, control.name, self.draw)
+        if control.popover:
+            self._close_popover()
+        known = self._entry.known
         after = self._settle(
             lambda shown: (
-                shown.get(control.label, "").startswith(value)
-                and _same(shown, before, (control.label, *control.implied))
-                and (control.label == "tab" or _agree(_tab_of(shown), _tab_of(before)))
+                value in (ANY, shown.get(control.label, "").removesuffix(" Finished"))
+                and (value != ANY or control.label in shown)
+                and _follows(shown, before, known, control)
             ),
-            f"{control.label} = {value!r} and the rest of {before}",
+            f"{control.label} = {value!r} and the rest of {known}",
         )
         self._check_seen(before, after, (control.label,))
-        self._entry.shown = self.visited[self._entry.page] = after
+        if control.visit:
+            return self._enter(Entry(self._entry.page, after, after, self.goal))
+        if self._entry.page == "Tune" and self.page.get_by_text(CANNOT_RUN).count():
+            return self._reload_last_valid(after, control)
+        self._entry.set(after, control.implied)
+        self.visited[self._entry.page] = self._entry
         self.goal = self._entry.goal = _with(self.goal, after)
         return None
+
+    def _reload_last_valid(self, after: Snapshot, control: Control) -> None:
+        """A link holds the last valid settings: those before the step, if it has made an error."""
+        self._note("reload last valid settings")
+        before = self._entry.shown
+        self.page.reload()
+        shown = self._settle(lambda now: now in (before, after), f"{before} or {after}")
+        self._check_seen(before, after)
+        if shown == after:
+            self._entry.set(after, control.implied)
+        self._new_session()
 
     def _open(self) -> None:
         name = self.draw.choice([one for one in PAGES if one != self._entry.page])
         self._note(f"open {name}")
         self.page.get_by_role("link", name=name, exact=True).first.click()
-        del self.entries[self.index + 1 :]
         self._arrive(name, self.visited.get(name))
 
-    def _arrive(self, name: str, visited: Snapshot | None) -> None:
+    def _arrive(self, name: str, visited: Entry | None) -> None:
         before = self.entries[self.index].shown if self.entries else {}
-        expected = None if visited is None else _with(visited, self.goal)
+        expected = None if visited is None else _with(visited.shown, self.goal)
         title = {"Tune": "Set up a comparison", "Home": "Pruning Lab"}.get(name, name)
-        labels = {"title", *(control.label for control in CONTROLS[name])}
+        labels = {"title", *(control.label for control in CONTROLS[name] if control.always)}
         shown = self._settle(
             lambda now: (
                 now.get("title") == title
-                and labels <= set(now)
-                and (expected is None or now == expected)
+                and (labels <= set(now) if expected is None else now == expected)
             ),
             f"{name} with {expected or labels}",
         )
         self._check_seen(before, shown)
         self.goal = _with(self.goal, shown)
-        self.entries.append(Entry(name, shown, self.goal))
+        known = {**_with(visited.known, self.goal), **shown} if visited else shown
+        self._enter(Entry(name, shown, known, self.goal))
+
+    def _enter(self, entry: Entry) -> None:
+        """Add an entry to the history, after the present one."""
+        self.entries[self.index + 1 :] = [entry]
         self.index = len(self.entries) - 1
-        self.visited[name] = shown
+        self._visit()
+
+    def _visit(self) -> None:
+        """Links to the page of the present entry open what it shows; the Guide opens its start."""
+        if self._entry.page != "Guide":
+            self.visited[self._entry.page] = self._entry
 
     def _back(self) -> None:
         self._travel("go_back", -1)
@@ -308,7 +237,7 @@ class Walk:
         self._note(f"{method} to {self._entry.page}")
         getattr(self.page, method)(wait_until="commit")
         self._expect_entry(before)
-        self.visited[self._entry.page] = self._entry.shown
+        self._visit()
         if self._entry.page in WITH_GOAL:
             self.goal = self._entry.goal
 
@@ -316,7 +245,12 @@ class Walk:
         self._note("reload")
         self.page.reload()
         self._expect_entry({})
-        self.visited = {self._entry.page: self._entry.shown}
+        self._new_session()
+
+    def _new_session(self) -> None:
+        """A new session knows what the address holds."""
+        self.visited = {}
+        self._visit()
         self.goal = self._entry.goal if self._entry.page in WITH_GOAL else dict(GOAL)
 
     def _second_tab(self) -> None:
@@ -346,15 +280,43 @@ class Walk:
         """Wait until the page rests, shows no other values, and `holds`. Returns what it shows."""
         last: Snapshot = {}
         rests = 0
-        for _ in range(SLOW // POLL):
+        end = time.monotonic() + SLOW / 1000
+        while time.monotonic() < end:
             shown: Snapshot = self.page.evaluate("() => window.snapshot()")
-            quiet = self.page.evaluate(SETTLED) and shown == last and holds(shown)
+            popovers = shown.get("title") == "Runs"
+            quiet = self.page.evaluate(SETTLED) and shown == last and (popovers or holds(shown))
             rests, last = (rests + 1 if quiet else 0), shown
             if rests == RESTS:
-                return shown
+                last = self._with_popovers(shown) if popovers else shown
+                if holds(last):
+                    return last
+                rests = 0
             self.page.wait_for_timeout(POLL)
         differing = f"{self.page.url} shows {last}; expected {wanted}"
         raise Violation(f"{self.steps[-12:]}: {differing}.")
+
+    def _with_popovers(self, shown: Snapshot) -> Snapshot:
+        """What the page shows with the controls in its popovers."""
+        every = dict(shown)
+        for name in POPOVERS:
+            self._open_popover(name)
+            opened = self.page.evaluate("() => window.snapshot()")
+            every |= {label: value for label, value in opened.items() if label not in shown}
+            self._close_popover()
+        return every
+
+    def _open_popover(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+        self.page.locator(f"{POPOVER} input").last.wait_for()
+        self.page.wait_for_timeout(POLL)
+
+    def _close_popover(self) -> None:
+        for _ in range(TRIES):
+            if not self.page.locator(POPOVER).count():
+                return
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_timeout(POLL)
+        raise Violation(f"{self.steps[-12:]}: a popover does not close.")
 
     def _check_seen(self, before: Snapshot, after: Snapshot, moving: tuple[str, ...] = ()) -> None:
         """No control has shown a value that is neither the last nor the next one."""
@@ -395,22 +357,20 @@ def _wait_until_stopped(pid: int) -> None:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def _tab_of(shown: Snapshot) -> Snapshot:
-    """What the controls of the open tab show."""
-    return {label: value for label, value in shown.items() if label.startswith(TAB)}
-
-
-def _agree(shown: Snapshot, before: Snapshot) -> bool:
-    """Whether the controls of both have the same values. A choice may show or hide another one."""
-    return all(shown[label] == before[label] for label in shown.keys() & before.keys())
-
-
 def _with(values: Snapshot, others: Snapshot) -> Snapshot:
     """The values, those of them that are in `others` replaced."""
     return {label: others.get(label, value) for label, value in values.items()}
 
 
-def _same(shown: Snapshot, before: Snapshot, but: tuple[str, ...]) -> bool:
-    """Whether two snapshots are equal but for these labels and those of tabs."""
-    labels = {label for label in {*shown, *before} - set(but) if not label.startswith(TAB)}
-    return all(shown.get(label) == before.get(label) for label in labels)
+def _follows(shown: Snapshot, before: Snapshot, known: Snapshot, control: Control) -> bool:
+    """Whether all controls but one, and those that it implies, show what they showed before.
+
+    Those that appear have the values that they had when they were last seen.
+    """
+    for label in {*shown, *before} - {control.label, *control.implied}:
+        moved = (label in shown) != (label in before)
+        if moved and not (control.hides or label.startswith(TAB)):
+            return False
+        if label in shown and shown[label] != known.get(label, shown[label]):
+            return False
+    return True
