@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from dataclasses import dataclass
 
 import streamlit as st
@@ -14,6 +15,8 @@ from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord, silence_text
 from pruning_core.worker import start
+
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def open_lab() -> Lab:
         st.stop()
     except sqlite3.Error as error:
         st.error(plain(problem) or _unusable(cache, error))
+        _try_again(cache, time.monotonic())
         st.stop()
     return lab
 
@@ -54,9 +58,24 @@ def open_lab() -> Lab:
 def _unusable(cache: Cache, error: sqlite3.Error) -> str:
     return (
         f"The queue {plain(str(cache.queue))} cannot be read now ({plain(str(error))}). Finished "
-        "results are safe. Reload the page. If the problem stays, move this file to another "
-        "folder and restart the app."
+        "results are safe. This page tries again by itself. If the problem stays, move this file "
+        "to another folder and restart the app."
     )
+
+
+@st.fragment(run_every=RETRY_SECONDS)
+def _try_again(cache: Cache, failed: float) -> None:
+    """Draw the page again once the queue can be read; `failed` is the time of the error.
+
+    Another program, such as a backup, may lock the file for a while.
+    """
+    if time.monotonic() - failed < RETRY_SECONDS / 2:
+        return  # the first run, within the page that has failed
+    try:
+        Queue(cache.queue).busy()
+    except sqlite3.Error:
+        return
+    st.rerun()
 
 
 def _worker_line(cache: Cache, cache_problem: str) -> None:

@@ -109,6 +109,36 @@ def test_actions_on_a_locked_queue_are_refused_and_the_page_goes_on(
     assert (kept.id, kept.label) == (job, "Quick start")
 
 
+def waiting_page() -> None:
+    """A page whose queue could not be read ten seconds ago."""
+    import time
+
+    import streamlit as st
+
+    from pages.components import lab
+    from pruning_core.common.paths import cache_at
+
+    if st.session_state.setdefault("drawn", 0):
+        st.write("drawn again")
+    else:
+        st.session_state.drawn = 1
+        lab._try_again(cache_at(), time.monotonic() - 10)
+
+
+def test_a_page_whose_queue_could_not_be_read_is_drawn_again_once_it_can(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(cache)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    other = sqlite3.connect(cache.queue, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    assert "drawn again" not in texts(AppTest.from_function(waiting_page).run())
+    other.close()
+    assert "drawn again" in texts(AppTest.from_function(waiting_page).run())
+
+
 def test_every_page_reports_a_worker_that_cannot_start(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
