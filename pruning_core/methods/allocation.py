@@ -111,8 +111,9 @@ class Allocation(Method):
     `counts` gives the pruned units of each layer from the sizes of the layers. Where it is None
     the implementation ranks the scores of all layers globally. `min_density` is true where
     the minimum density per layer is respected, `equal_sparsities` where all layers have the target
-    sparsity, `layer_sparsities` where the custom sparsities are read, and `squares_scores` where
-    scores must not be negative.
+    sparsity, `layer_sparsities` where the custom sparsities are read, `squares_scores` where
+    scores must not be negative, and `reads_sensitivity` where the sparsities of the layers follow
+    from a sensitivity analysis of the baseline.
     """
 
     counts: Counts | None = None
@@ -120,6 +121,7 @@ class Allocation(Method):
     equal_sparsities: bool = False
     layer_sparsities: bool = False
     squares_scores: bool = False
+    reads_sensitivity: bool = False
 
 
 ALLOCATIONS = Registry(
@@ -172,6 +174,15 @@ ALLOCATIONS = Registry(
             "https://arxiv.org/abs/1506.02626",
             counts=custom,
             layer_sparsities=True,
+        ),
+        Allocation(
+            "budget",
+            "Budget (least loss)",
+            "The sparsities whose losses in a sensitivity analysis of the baseline have the least "
+            "sum, at the target sparsity.",
+            "Frantar and Alistarh 2022",
+            "https://arxiv.org/abs/2201.13096",
+            reads_sensitivity=True,
         ),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.model_types import BaselineSettings, CorrectionSettings, PrunedSettings
@@ -12,12 +14,17 @@ from pruning_core.settings.pruning_steps import Step
 from pruning_core.settings.spec import Spec
 
 
-def correction_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
-    """For each one-shot sparsity above 0 the pruned model, and its corrections."""
+def correction_branches(
+    spec: Spec, baseline: Stage, scan: Sequence[str] = ()
+) -> list[tuple[Stage, PlannedModel]]:
+    """For each one-shot sparsity above 0 the pruned model, and its corrections.
+
+    `scan` is as in `pruned_stage`.
+    """
     seed, branches = restored(BaselineSettings, baseline.settings).seed, []
     for target in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
         pruned = pruned_stage(
-            without_rewinding(spec), baseline, Step(target, 0), (0, 0), spec.finetune
+            without_rewinding(spec), baseline, Step(target, 0), (0, 0), spec.finetune, scan=scan
         )
         for place, stage in enumerate(correction_stages(pruned, spec.correction.images)):
             model = PlannedModel(strategies.CORRECTION, seed, place, target, stage.key)

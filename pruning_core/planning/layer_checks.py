@@ -27,6 +27,8 @@ from pruning_core.methods.granularity import (
     units,
 )
 from pruning_core.methods.layers import KINDS, ROLES, Layer, matches, prunable, units_to_keep
+from pruning_core.methods.sensitivity_units import GROUP
+from pruning_core.settings.conditions import allocates_by_losses
 from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
@@ -57,6 +59,8 @@ def check_layers(spec: Spec, layers: Sequence[Layer]) -> None:
         )
     if has_effect("pruning.granularity", spec):
         check_units(spec, chosen)
+    if allocates_by_losses(spec):
+        _check_sensitivity(spec)
     if not pattern_of(spec.pruning.granularity):
         _check_min_density(spec, chosen)
         _check_layer_collapse(spec, chosen)
@@ -165,6 +169,28 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
             units=unit_noun(pruning),
             possible=possible,
             setting=Ref("pruning.min_density"),
+        )
+
+
+def _check_sensitivity(spec: Spec) -> None:
+    """Refuse a sensitivity analysis from which the sparsities of the layers cannot follow."""
+    if spec.sensitivity.unit == GROUP:
+        raise SpecError(
+            "sensitivity.unit",
+            "{allocation} needs the sensitivity of layers. Choose the unit layer, or another "
+            "{setting}.",
+            allocation=Choice("pruning.allocation", spec.pruning.allocation),
+            setting=Ref("pruning.allocation"),
+        )
+    name, sparsity = _highest(spec)
+    if sparsity > spec.sensitivity.sparsities[-1]:
+        raise SpecError(
+            name,
+            "{sparsity} is above the highest sparsity that the sensitivity analysis measures, "
+            "{highest}. Lower it, or add higher values to {sparsities}.",
+            sparsity=Share(sparsity),
+            highest=Share(spec.sensitivity.sparsities[-1]),
+            sparsities=Ref("sensitivity.sparsities"),
         )
 
 

@@ -14,6 +14,7 @@ class SensitivitySettings:
 
     Layers are scored by `criterion`, dependency groups by `channel_importance`. `images` are
     validation images, `calibration_images` training images in batches of `score_batch`.
+    `correction_images` are training images with which least squares corrects the pruned layer.
     """
 
     layer: str
@@ -30,6 +31,7 @@ class SensitivitySettings:
     channel_importance: str | None = None
     calibration_images: int | None = None
     score_batch: int | None = None
+    correction_images: int | None = None
 
 
 @dataclass(frozen=True)

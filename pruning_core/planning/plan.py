@@ -8,6 +8,8 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.files import expand_path
 from pruning_core.common.formatting import format_count
@@ -15,7 +17,6 @@ from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.datasets import CENTER_CROP, DATASETS, RESIZE_METHODS
 from pruning_core.methods.layers import Layer, prunable
-from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
 from pruning_core.planning.correction import correction_branches
 from pruning_core.planning.inspection_types import (
@@ -58,7 +59,12 @@ from pruning_core.planning.structured import (
     structured_branches,
 )
 from pruning_core.settings.checks import check_criterion, check_model
-from pruning_core.settings.conditions import budget_controls
+from pruning_core.settings.conditions import (
+    allocates_by_losses,
+    analyzes_layers,
+    analyzes_sensitivity,
+    budget_controls,
+)
 from pruning_core.settings.pruning_steps import (
     Step,
     epochs_before,
@@ -107,7 +113,7 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
         if known(store, inspections[-1].key, InspectGroupsResult) is None:
             return Plan(tuple(inspections))
     analyzed = [layer.name for layer in prunable(layers, spec.pruning.layers, spec.pruning.exclude)]
-    if spec.sensitivity.enabled and spec.sensitivity.unit == GROUP:
+    if analyzes_sensitivity(spec) and not analyzes_layers(spec):
         inspections.append(inspect_groups(all_groups_spec(spec), classes))
         dry_run = known(store, inspections[-1].key, InspectGroupsResult)
         if dry_run is None:
@@ -205,16 +211,19 @@ def _graph(
     models: list[PlannedModel] = []
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
+        analyses = sensitivity_.stages(spec, baseline, analyzed)
+        scan = [stage.key for stage in analyses] if allocates_by_losses(spec) else []
         branches = [
-            *_one_shot(spec, baseline),
-            *_iterative(spec, baseline),
-            *correction_branches(spec, baseline),
+            *_one_shot(spec, baseline, scan),
+            *_iterative(spec, baseline, scan),
+            *correction_branches(spec, baseline, scan),
             *structured_branches(spec, baseline),
         ]
-        analyses = sensitivity_.stages(spec, baseline, analyzed)
         _check_number(spec, 1 + len(branches) + len(analyses))
+        computed = [stage for stage, _ in branches]
+        parts = (analyses, computed) if scan else (computed, analyses)
         stages[baseline.key] = baseline
-        stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *analyses)})
+        stages.update({stage.key: stage for part in parts for stage in part})
         models.append(PlannedModel(strategies.BASELINE, seed, 0, 0.0, baseline.key))
         models.extend(model for _, model in branches)
     return Plan(with_urgencies(stages.values()), tuple(models), complete=True)
@@ -268,7 +277,7 @@ def _baseline(
     return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.baseline_threads)
 
 
-def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
+def _one_shot(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]:
     seed = restored(BaselineSettings, baseline.settings).seed
     epochs = plain(spec.one_shot.epochs)
     models = [(strategies.ONE_SHOT, target, epochs) for target in spec.one_shot.amounts]
@@ -281,12 +290,12 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     for strategy, target, n in models:
         segments = lr_segments(spec) if strategy == strategies.EQUAL_SCHEDULE else None
         step = Step(target, n)
-        stage = pruned_stage(spec, baseline, step, (0, n), train, segments=segments)
+        stage = pruned_stage(spec, baseline, step, (0, n), train, segments=segments, scan=scan)
         branches.append((stage, PlannedModel(strategy, seed, 0, target, stage.key)))
     return branches
 
 
-def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
+def _iterative(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]:
     """The steps of the iterative run; each one is the parent of the next."""
     if not spec.iterative.enabled:
         return []
@@ -299,7 +308,8 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
             step_spec, train = without_rewinding(spec), final_training(spec)
         before = epochs_before(spec.iterative.epochs, i - 1)
         schedule = schedule_place(spec, step, before)
-        parent = pruned_stage(step_spec, parent, step, schedule, train, i == len(chain), before)
+        last = i == len(chain)
+        parent = pruned_stage(step_spec, parent, step, schedule, train, last, before, scan=scan)
         model = PlannedModel(
             strategies.ITERATIVE, seed, i, step.target, parent.key, final=step.final
         )

@@ -16,6 +16,7 @@ from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.planning.pruned import pruning_settings
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_types import restored, stored
+from pruning_core.settings.conditions import analyzes_sensitivity
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 
@@ -25,7 +26,7 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
 
     `names` are parameter names of layers, or names of dependency groups.
     """
-    if not spec.sensitivity.enabled:
+    if not analyzes_sensitivity(spec):
         return []
     base = restored(BaselineSettings, baseline.settings)
     scores = _by_group(spec) if spec.sensitivity.unit == GROUP else _by_layer(spec)
@@ -49,7 +50,9 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
 
 def _by_layer(spec: Spec) -> dict[str, Any]:
     images = _calibration(spec) if needs(spec.pruning.criterion, IMAGES) else {}
-    return {"criterion": spec.pruning.criterion, **_unit_settings(spec), **images}
+    corrected = spec.sensitivity.correction_images
+    correction = {"correction_images": corrected} if corrected else {}
+    return {"criterion": spec.pruning.criterion, **_unit_settings(spec), **images, **correction}
 
 
 def _by_group(spec: Spec) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -35,6 +35,11 @@ class Stage:
     def epochs(self) -> float:
         """The epochs of training; 0 of a kind that trains nothing."""
         return float(self.settings.get("epochs", 0))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The keys of all stages whose results this one reads."""
+        return stage_inputs(self.parent, self.settings)
 
     @cached_property
     def key(self) -> str:
@@ -120,13 +125,19 @@ class FilesReader(Reader, Protocol):
         ...
 
 
+def stage_inputs(parent: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of the stages that one with this parent and these settings reads."""
+    return tuple(filter(None, (parent, *(settings.get("scan") or ()))))
+
+
 def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """The same stages, parents first, each with its urgency."""
+    """The same stages, inputs first, each with its urgency."""
     ordered, longest = list(stages), dict[str, float]()
-    # Children come after their parents, so in reverse each parent sees its longest child.
+    # Children come after their inputs, so in reverse each input sees its longest child.
     for i, stage in reversed(list(enumerate(ordered))):
         urgency = stage.epochs + longest.get(stage.key, 0.0)
-        longest[stage.parent] = max(longest.get(stage.parent, 0.0), urgency)
+        for key in stage.inputs:
+            longest[key] = max(longest.get(key, 0.0), urgency)
         ordered[i] = replace(stage, urgency=urgency)
     return tuple(ordered)
 

@@ -131,7 +131,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.analysis.stages:sensitivity",
             settings=measurement_types.SensitivitySettings,
             result=measurement_types.SensitivityResult,
-            version=4,
+            version=5,
             estimated=True,
         ),
         StageKind(

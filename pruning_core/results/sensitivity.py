@@ -27,6 +27,7 @@ BISECTIONS = 60
 MAX_SPARSITY = 0.999
 STEP = 0.005  # people read and type whole and half percent
 ROUNDING = 1e-9
+LOSSES = ("loss", "corrected_accuracy", "corrected_loss")
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,8 +37,9 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
     Columns: `layer`; `size`, how many `size_unit` (weights, or channels of a dependency group)
     it has; `units`, how many pruning units; `sparsity` of the units; `removed`, the removed
     weights or channels; `accuracy` with its 95 % interval `accuracy_low` and `accuracy_high`, on
-    `validation_images` images; `accuracy_drop`, the dense accuracy minus this one. Shares are
-    fractions from 0 to 1.
+    `validation_images` images; `accuracy_drop`, the dense accuracy minus this one; `loss`, the
+    mean cross-entropy; and, where least squares was measured, `corrected_accuracy` and
+    `corrected_loss`. Shares are fractions from 0 to 1.
     """
     rows = []
     for stage in stages:
@@ -60,6 +62,7 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
                 "accuracy_high": row["high"],
                 "validation_images": row["images"],
                 "accuracy_drop": dense_accuracy - row["accuracy"],
+                **{name: row[name] for name in LOSSES if name in row},
             }
             for row in result.rows
         ]
@@ -76,17 +79,8 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
     """
     curves = {name: _curve(rows) for name, rows in frame.groupby("layer", sort=False)}
     units = frame.groupby("layer", sort=False)["units"].first().to_dict()
-    highest = _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
-    # 0.9 of every layer may add up to a little less than 0.9.
-    if not 0 <= total <= highest + ROUNDING:
-        raise SpecError(
-            "one_shot.amounts",
-            "the overall sparsity {total} is too high: the measured sparsities of all layers "
-            "allow at most {highest}. Lower it, or add higher values to {sparsities}.",
-            total=Share(total),
-            highest=Share.at_most(highest + ROUNDING),
-            sparsities=Ref("sensitivity.sparsities"),
-        )
+    highest = {name: float(sparsities[-1]) for name, (_, sparsities) in curves.items()}
+    check_reachable(highest, units, total)
     without_drop = _at_drop(curves, 0.0)
     if _overall(without_drop, units) >= total:
         return _interpolated(dict.fromkeys(curves, 0.0), without_drop, units, total)
@@ -97,6 +91,24 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
         reached = _overall(_at_drop(curves, middle), units) >= total
         low, high = (low, middle) if reached else (middle, high)
     return _interpolated(_at_drop(curves, low), _at_drop(curves, high), units, total)
+
+
+def check_reachable(highest: Mapping[str, float], units: Mapping[str, int], total: float) -> None:
+    """Refuse an overall sparsity that the measured sparsities do not reach. Raises `SpecError`.
+
+    `highest` are the highest measured sparsities, `units` the pruning units, by layer.
+    """
+    reached = _overall(highest, units)
+    # 0.9 of every layer may add up to a little less than 0.9.
+    if not 0 <= total <= reached + ROUNDING:
+        raise SpecError(
+            "one_shot.amounts",
+            "the overall sparsity {total} is too high: the measured sparsities of all layers "
+            "allow at most {highest}. Lower it, or add higher values to {sparsities}.",
+            total=Share(total),
+            highest=Share.at_most(reached + ROUNDING),
+            sparsities=Ref("sensitivity.sparsities"),
+        )
 
 
 def rounded(frame: pd.DataFrame, allocation: Mapping[str, float], total: float) -> dict[str, float]:

@@ -26,10 +26,24 @@ def chooses_masks(spec: Any) -> bool:
     return bool(any(spec.one_shot.amounts) or spec.iterative.enabled)
 
 
+def allocates_by_losses(spec: Any) -> bool:
+    """Whether the sparsities of the layers follow from a sensitivity analysis of the baseline."""
+    return chooses_masks(spec) and ALLOCATIONS[spec.pruning.allocation].reads_sensitivity
+
+
+def analyzes_sensitivity(spec: Any) -> bool:
+    """Whether there is a sensitivity analysis: asked for, or needed by the allocation."""
+    return bool(spec.sensitivity.enabled or allocates_by_losses(spec))
+
+
+def analyzes_layers(spec: Any) -> bool:
+    """Whether there is a sensitivity analysis of layers, not of dependency groups."""
+    return analyzes_sensitivity(spec) and spec.sensitivity.unit != GROUP
+
+
 def scores_weights(spec: Any) -> bool:
     """Whether weights are scored: for masks, or by a sensitivity analysis of layers."""
-    layers = spec.sensitivity.enabled and spec.sensitivity.unit != GROUP
-    return bool(chooses_masks(spec) or layers)
+    return chooses_masks(spec) or analyzes_layers(spec)
 
 
 def scores_channels(spec: Any) -> bool:
@@ -147,7 +161,10 @@ USER_IMAGES = Condition(lambda spec: DATASETS[spec.data.name].user_images, "with
 ONE_SHOT = Condition(lambda spec: bool(spec.one_shot.amounts), "with one-shot sparsities")
 ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruning")
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")
-SENSITIVITY = Condition(lambda spec: spec.sensitivity.enabled, "with the sensitivity analysis")
+SENSITIVITY = Condition(
+    analyzes_sensitivity, "with the sensitivity analysis, or with the allocation by a budget"
+)
+LAYER_SENSITIVITY = Condition(analyzes_layers, "with the sensitivity analysis of layers")
 CORRECTION = Condition(lambda spec: spec.correction.enabled, "with training-free correction")
 SCHEDULED = Condition(
     lambda spec: spec.iterative.schedule != CUSTOM, "with a sparsity schedule other than custom"

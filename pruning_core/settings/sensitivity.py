@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import check
 from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
-from pruning_core.settings.conditions import SENSITIVITY
+from pruning_core.settings.conditions import LAYER_SENSITIVITY, SENSITIVITY
 from pruning_core.settings.fields import SHARE, check_fields, setting
 
 
@@ -55,6 +55,18 @@ class SensitivitySpec:
         flag="--sensitivity-unit",
         choices=SENSITIVITY_UNITS,
         read_when=SENSITIVITY,
+    )
+    correction_images: int = setting(
+        0,
+        "Images for least squares (sensitivity)",
+        help="Also measures each layer after least squares has corrected its remaining weights, "
+        "on so many training images; 0 leaves this out.",
+        flag="--sensitivity-correction-images",
+        unit="images",
+        minimum=0,
+        maximum=100_000,
+        neutral=0,
+        read_when=LAYER_SENSITIVITY,
     )
 
     def __post_init__(self) -> None:

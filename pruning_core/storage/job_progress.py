@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage import Outline, stage_inputs
 from pruning_core.storage.job_record import Job
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -42,8 +42,9 @@ class JobProgress:
         """The keys of the waiting stages that never start, because one before them has failed."""
         failed = {row.key for row in self.rows if row.status == "failed"}
         skipped: set[str] = set()
-        for row in self.rows:  # parents come before their children
-            if row.status == "queued" and row.parent in failed | skipped:
+        for row in self.rows:  # inputs come before the stages that read them
+            inputs = set(stage_inputs(row.parent, row.settings))
+            if row.status == "queued" and inputs & (failed | skipped):
                 skipped.add(row.key)
         return skipped
 

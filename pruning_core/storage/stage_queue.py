@@ -30,6 +30,9 @@ SAVED_EPOCH = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
 READY = (
     "status = 'queued' AND (parent = '' OR EXISTS"
     " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
+    # Further inputs, see `planning.stage.stage_inputs`.
+    " AND NOT EXISTS (SELECT 1 FROM json_each(stages.settings, '$.scan') scanned"
+    " JOIN stages p ON p.key = scanned.value WHERE p.status != 'done')"
     " AND NOT EXISTS (SELECT 1 FROM stages p WHERE p.status != 'done'"
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )

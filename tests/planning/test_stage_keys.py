@@ -40,7 +40,7 @@ from tests.helpers.inspections import DATA, FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "3fc271220d93a0f1",
+        "bundle": "b8ca9370c297a0ac",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
         "export": "85f7d33691cd1c12",
@@ -53,12 +53,12 @@ KEYS = {
         "predict": "fadfa71b4d498004",
         "prediction_changes": "82521bc7e2b59c13",
         "pruned": "c4bf74bc091756b4",
-        "sensitivity": "3f2d6a91badd33dc",
-        "sparse_speedup": "473b09e3aec07fcc",
+        "sensitivity": "55dee69a054d93ac",
+        "sparse_speedup": "5cc329fd40030fb6",
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "0474cf53c4f66b62",
+        "bundle": "b02ae8df797b79b4",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
@@ -72,8 +72,8 @@ KEYS = {
         "predict": "3e81348eaac8ed87",
         "prediction_changes": "3fb1f3ab1ee4ed24",
         "pruned": "d5af383fac43fe8e",
-        "sensitivity": "dc861e5a050673b8",
-        "sparse_speedup": "31bf1de9e79fe83e",
+        "sensitivity": "901649d66f3db140",
+        "sparse_speedup": "e5221c4e1a438f1b",
         "structured": "f725c97c104e452b",
     },
 }

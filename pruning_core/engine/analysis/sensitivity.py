@@ -1,4 +1,4 @@
-"""Sensitivity analysis: validation accuracy with one layer pruned to increasing sparsity.
+"""Sensitivity analysis: validation accuracy and loss with one layer pruned to rising sparsity.
 
 Nothing is trained. Han et al. 2015 (https://arxiv.org/abs/1506.02626) and Li et al. 2017
 (https://arxiv.org/abs/1608.08710) choose the sparsity of each layer from such curves.
@@ -7,6 +7,7 @@ Nothing is trained. Han et al. 2015 (https://arxiv.org/abs/1506.02626) and Li et
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from pruning_core.settings.serialization import to_dict
 
 Evaluate = Callable[[], Evaluation]
 Prune = Callable[[float], int]
+Correction = Callable[[Tensor], AbstractContextManager[None]]
 Row = dict[str, Any]
 DEFAULTS = to_dict(PruningSpec())
 
@@ -35,59 +37,87 @@ def layer_curve(
     pruning: Mapping[str, Any] = DEFAULTS,
     initial: Tensor | None = None,
     groups: int = 1,
+    correction: Correction | None = None,
 ) -> list[Row]:
     """The accuracy curve of one layer, whose weight is restored afterwards.
 
     `weight` and its `scores` have the same shape (O, ...). `pruning` holds the settings of a
     `PruningSpec`; sparsities are shares of its pruning units. `initial` is the mask of the zeros
     of an earlier pruning, which count towards the sparsity as in every pruning step. `groups` are
-    those of a convolution. See `accuracy_curve` for the rows.
+    those of a convolution. `correction` corrects the pruned layer, given its mask. See
+    `accuracy_curve` for the rows.
     """
     dense = weight.detach().clone()
+    masks: dict[str, Tensor] = {}
     previous = None if initial is None else {name: initial}
     settings = pruning if initial is None else {**pruning, "keep_zeros": True}
 
     def prune(sparsity: float) -> int:
-        masks = compute_masks({name: scores}, sparsity, settings, previous, {name: groups})
-        kept = masks[name].to(weight.device)
-        weight.copy_(torch.where(kept, dense, 0.0))
+        masks.update(compute_masks({name: scores}, sparsity, settings, previous, {name: groups}))
+        weight.copy_(torch.where(masks[name].to(weight.device), dense, 0.0))
         return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 
+    def evaluate_corrected() -> Evaluation:
+        assert correction is not None
+        with correction(masks[name]):
+            return evaluate()
+
     try:
-        return accuracy_curve(prune, sparsities, chance, evaluate)
+        corrected = evaluate_corrected if correction else None
+        return accuracy_curve(prune, sparsities, chance, evaluate, corrected)
     finally:
         weight.copy_(dense)
 
 
 def accuracy_curve(
-    prune: Prune, sparsities: Sequence[float], chance: float, evaluate: Evaluate
+    prune: Prune,
+    sparsities: Sequence[float],
+    chance: float,
+    evaluate: Evaluate,
+    evaluate_corrected: Evaluate | None = None,
 ) -> list[Row]:
     """Prune the dense model to each sparsity, and evaluate it.
 
     `prune` returns the number of non-zero weights that it removed. A row holds `sparsity`,
-    `removed` (this number), `accuracy` with its 95 % Wilson interval `low` to `high`, and the
-    number of `images`. The first row is the dense model. The curve stops once the interval
-    reaches `chance`, and leaves out a sparsity that removes no more than the one before.
+    `removed` (this number), `accuracy` with its 95 % Wilson interval `low` to `high`, `loss` (the
+    mean cross-entropy), and the number of `images`; with `evaluate_corrected`, which evaluates the
+    pruned model with a correction, also `corrected_accuracy` and `corrected_loss`. The first row
+    is the dense model. The curve stops once the intervals of all accuracies of a row reach
+    `chance`, and leaves out a sparsity that removes no more than the one before.
     """
-    rows = [_row(0.0, 0, evaluate())]
+    dense = evaluate()
+    rows = [_row(0.0, 0, dense, dense if evaluate_corrected else None)]
     for sparsity in sparsities:
         removed = prune(sparsity)
         if removed == rows[-1]["removed"]:
             continue
-        rows.append(_row(sparsity, removed, evaluate()))
-        if rows[-1]["low"] <= chance:
+        pruned = evaluate()
+        corrected = evaluate_corrected() if evaluate_corrected else None
+        rows.append(_row(sparsity, removed, pruned, corrected))
+        if max(_lowest(one) for one in (pruned, corrected or pruned)) <= chance:
             break
     return rows
 
 
-def _row(sparsity: float, removed: int, evaluation: Evaluation) -> Row:
+def _lowest(evaluation: Evaluation) -> float:
+    """The lower end of the 95 % interval of an accuracy."""
+    return wilson(int(evaluation.correct.sum()), len(evaluation.correct))[0]
+
+
+def _row(
+    sparsity: float, removed: int, evaluation: Evaluation, corrected: Evaluation | None
+) -> Row:
     correct, images = int(evaluation.correct.sum()), len(evaluation.correct)
     low, high = wilson(correct, images)
-    return {
+    row = {
         "sparsity": sparsity,
         "removed": removed,
         "accuracy": evaluation.accuracy,
         "low": low,
         "high": high,
         "images": images,
+        "loss": evaluation.loss,
     }
+    if corrected:
+        row |= {"corrected_accuracy": corrected.accuracy, "corrected_loss": corrected.loss}
+    return row

@@ -9,11 +9,16 @@ from functools import partial
 from torch import nn
 
 from pruning_core.common.files import fingerprint
+from pruning_core.common.formatting import format_count
 from pruning_core.engine.analysis import inspect_model as inspection
 from pruning_core.engine.analysis import layer_statistics
 from pruning_core.engine.analysis.group_sensitivity import GroupPruner, make_scorer
 from pruning_core.engine.analysis.sensitivity import DEFAULTS, accuracy_curve, layer_curve
-from pruning_core.engine.criteria.calibration import inputs_for_sensitivity
+from pruning_core.engine.correction.corrections import LayerCorrection
+from pruning_core.engine.criteria.calibration import (
+    images_for_correction,
+    inputs_for_sensitivity,
+)
 from pruning_core.engine.data import decoding
 from pruning_core.engine.data import inspection as data_inspection
 from pruning_core.engine.data.loading import Splits
@@ -21,6 +26,8 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.pruning_step import initial_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import convolution_groups, weights
+from pruning_core.engine.models.modes import evaluation_mode
+from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.stage_inputs import (
     MODEL_FILE,
     baseline_settings,
@@ -28,6 +35,7 @@ from pruning_core.engine.stage_inputs import (
     splits_of_baseline,
 )
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
+from pruning_core.methods.corrections import MAX_INPUTS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
 from pruning_core.methods.sensitivity_units import GROUP
@@ -143,6 +151,7 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
     scores = CRITERIA.load(settings.criterion or "")(evidence)[name]
     pruning = {**DEFAULTS, **stored(settings)}
     groups = convolution_groups(model)[name]
+    correction, notes = _layer_correction(baseline)
     rows = layer_curve(
         name,
         weight,
@@ -153,9 +162,27 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
         pruning,
         initial_masks(baseline.context.store, baseline.context.row.parent).get(name),
         groups,
+        correction,
     )
     count = units(weight.shape, pruning, groups)
-    return SensitivityResult(weight.numel(), count, rows)
+    return SensitivityResult(weight.numel(), count, rows, notes=notes)
+
+
+def _layer_correction(baseline: _Baseline) -> tuple[LayerCorrection | None, list[str]]:
+    """Least squares for the layer of the stage, if asked for, and notes where it cannot be had."""
+    settings, model, data = baseline.context.settings, baseline.model, baseline.base.data
+    if settings.correction_images is None:
+        return None, []
+    images = images_for_correction(settings, baseline.splits, data, settings.correction_images)
+    traced = traced_layers(model, next(iter(images))[0][:2])
+    layer = next((one for one in traced if one.weight_name == settings.layer), None)
+    if layer is None:
+        return None, ["Least squares was not measured: the layer is computed inside another one."]
+    if (inputs := layer.module.weight[0].numel()) > MAX_INPUTS:
+        many = format_count(inputs, "input")
+        return None, [f"Least squares was not measured: the layer has {many}."]
+    with evaluation_mode(model):
+        return LayerCorrection(model, layer, images, settings.seed), []
 
 
 def _group_sensitivity(baseline: _Baseline) -> SensitivityResult:

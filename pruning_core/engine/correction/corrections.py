@@ -6,7 +6,9 @@ notes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -105,10 +107,7 @@ def weight_reconstruction(inputs: CorrectionInputs) -> list[str]:
 def _reconstruct(inputs: CorrectionInputs, layer: TracedLayer, dense: TracedLayer) -> None:
     """Solve one layer: with the pruned model's inputs, for the dense model's outputs."""
     module = layer.module
-    groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    outputs, taps = module.weight.shape[0] // groups, module.weight[0].numel()
-    sums = ProductSums.zeros(groups, taps, outputs)
-    generator = torch.Generator().manual_seed(inputs.seed)
+    sums, generator = _no_sums(module), torch.Generator().manual_seed(inputs.seed)
     for images, _ in inputs.batches:
         layer_inputs, _ = input_and_output(inputs.pruned, module, images)
         _, dense_output = input_and_output(inputs.dense, dense.module, images)
@@ -122,6 +121,49 @@ def _reconstruct(inputs: CorrectionInputs, layer: TracedLayer, dense: TracedLaye
     module.weight.copy_(weight)
     set_offset(layer, dense, offset)
     inputs.restore_zeros()
+
+
+class LayerCorrection:
+    """Least squares for one pruned layer of a model whose other layers are dense.
+
+    `batches` are calibration images (N, 3, S, S) with labels; the sums over them are made once, by
+    the dense model, for any number of masks.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: TracedLayer,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        seed: int,
+    ) -> None:
+        self.layer, module = layer, layer.module
+        self.dense = copy.deepcopy(layer)
+        self.sums, generator = _no_sums(module), torch.Generator().manual_seed(seed)
+        for images, _ in batches:
+            samples = input_and_output(model, module, images)
+            self.sums.add(*regression_samples(module, *samples, generator))
+
+    @contextmanager
+    def __call__(self, mask: Tensor) -> Iterator[None]:
+        """Within the context the layer, pruned with this mask (O, I, *K), is corrected."""
+        layer, module = self.layer, self.layer.module
+        weight, offset = self.sums.solve(module, mask, layer.takes_offset)
+        with torch.no_grad():
+            module.weight.copy_(weight)
+            set_offset(layer, self.dense, offset)
+        try:
+            yield
+        finally:
+            module.load_state_dict(self.dense.module.state_dict())
+            if layer.norm is not None and self.dense.norm is not None:
+                layer.norm.load_state_dict(self.dense.norm.state_dict())
+
+
+def _no_sums(module: nn.Conv2d | nn.Linear) -> ProductSums:
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    return ProductSums.zeros(groups, module.weight[0].numel(), module.weight.shape[0] // groups)
 
 
 def _layer_pairs(inputs: CorrectionInputs) -> Iterator[tuple[TracedLayer, TracedLayer]]:

@@ -9,7 +9,7 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.correction.corrections import CorrectionInputs
-from pruning_core.engine.criteria.calibration import draw_calibration_set
+from pruning_core.engine.criteria.calibration import CORRECTION_BATCH, images_for_correction
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import check_zeros
@@ -31,9 +31,6 @@ from pruning_core.planning.stage import read_result
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context
-
-# For images of 64x64 pixels; fewer of larger ones, so that the maps of a batch fit into memory.
-BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
 
 
 def correction(context: Context[CorrectionSettings]) -> CorrectionResult:
@@ -72,16 +69,15 @@ def _inputs(
         devices.place(load_model(store, key, base), device).eval()
         for key in (context.row.parent, root)
     )
-    batch = max(MIN_BATCH, min(BATCH, BATCH * PIXELS // data["image_size"] ** 2))
 
     def recalibrate_pruned() -> None:
         generator = torch.Generator().manual_seed(seed)
-        recalibrate(pruned, splits.train, data, device, count, BATCH, generator)
+        recalibrate(pruned, splits.train, data, device, count, CORRECTION_BATCH, generator)
 
     return CorrectionInputs(
         pruned,
         dense,
-        draw_calibration_set(splits.train, count, seed, data, batch, device),
+        images_for_correction(settings, splits, data, count),
         weight_masks,
         recalibrate_pruned,
         seed,

@@ -23,10 +23,17 @@ from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import UNSTRUCTURED, block_of, pattern_of
 from pruning_core.planning.measurement_types import SensitivitySettings
-from pruning_core.planning.model_types import BaselineSettings, PrunedSettings, StructuredSettings
+from pruning_core.planning.model_types import (
+    BaselineSettings,
+    CorrectionSettings,
+    PrunedSettings,
+    StructuredSettings,
+)
 from pruning_core.storage.stage_context import Context
 
 MOVEMENT_FILE = "movement.pt"
+# A correction holds the maps of a batch: so many images of 64x64 pixels, fewer of larger ones.
+CORRECTION_BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,19 @@ def calibration_images(
 ) -> CalibrationSet:
     """Training images for a criterion or channel importance; one seed always uses the same."""
     seed = derived_seed(settings.seed, "score images")
+    return draw_calibration_set(splits.train, count, seed, data, batch, settings.device)
+
+
+def images_for_correction(
+    settings: CorrectionSettings | SensitivitySettings,
+    splits: Splits,
+    data: dict[str, Any],
+    count: int,
+) -> CalibrationSet:
+    """Training images for a training-free correction; one seed always uses the same."""
+    seed = derived_seed(settings.seed, "correction")
+    size = data["image_size"]
+    batch = max(MIN_BATCH, min(CORRECTION_BATCH, CORRECTION_BATCH * PIXELS // size**2))
     return draw_calibration_set(splits.train, count, seed, data, batch, settings.device)
 
 

@@ -8,7 +8,9 @@ that passes on through the network. With weight and bias of batch norm at zero t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,9 @@ from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, baseline_s
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.planning.layer_checks import layer_collapse
 from pruning_core.planning.model_types import BaselineSettings, PrunedSettings
+from pruning_core.planning.stage import Stage
+from pruning_core.results.budget_allocation import least_loss_sparsities
+from pruning_core.results.sensitivity import sensitivity_frame, sparsity_texts
 from pruning_core.storage.stage_context import Context
 from pruning_core.storage.store import Store
 
@@ -56,6 +61,8 @@ def prune(
     settings, initial = context.settings, initial_masks(context.store, context.row.parent)
     # Zeros of the initial weights stay, also where the target is below their share.
     pruning = {**settings.pruning, "keep_zeros": True} if initial else settings.pruning
+    if settings.scan:
+        pruning = _allocated(pruning, context, settings.scan)
     criterion, target = CRITERIA[pruning["criterion"]], float(settings.target)
     prunable = weights(model, pruning["layers"], pruning["exclude"])
     previous = _previous_masks(context) or initial
@@ -88,6 +95,19 @@ def prune(
     returned = (masks[n].cpu() & ~mask.cpu() for n, mask in previous.items() if n in masks)
     count = sum(int(torch.count_nonzero(mask)) for mask in returned)
     return PruningStep(applied, count, seconds, notes)
+
+
+def _allocated(
+    pruning: dict[str, Any], context: Context[PrunedSettings], scan: Sequence[str]
+) -> dict[str, Any]:
+    """The settings of pruning with the sparsities of the layers that a sensitivity analysis gives.
+
+    Raises `SpecError` where the analysis does not reach the target.
+    """
+    stages = [Stage(**context.store.settings(key)) for key in scan]
+    frame = sensitivity_frame(stages, context.store)
+    allocation = least_loss_sparsities(frame, float(context.settings.target))
+    return {**pruning, "allocation": "custom", "layer_sparsities": list(sparsity_texts(allocation))}
 
 
 def initial_masks(store: Store, key: str) -> Tensors:
