@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pruning_core.common.errors import shortened
 from pruning_core.common.files import expand_path
 from pruning_core.methods.registry import Registry
+from pruning_core.methods.budgets import BUDGETS, read_limit
 
 MAX_COUNT = 10**6
 Value = TypeVar("Value", int, float)
@@ -76,6 +77,20 @@ def share(text: str) -> float:
     """A fraction, such as `0.9`, also in percent: `90%`."""
     try:
         return read_share(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
+
+
+def budget(text: str) -> tuple[str, float]:
+    """`bytes=0.9MB` as the name of a budget and its limit; also `zeros=80%`, `macs=30M`, `ms=2`."""
+    name, _, limit_text = (part.strip() for part in text.partition("="))
+    if name not in BUDGETS:
+        known = ", ".join(BUDGETS)
+        raise argparse.ArgumentTypeError(
+            f"{shortened(text)} is not a budget such as bytes=0.9MB; choose from {known}"
+        )
+    try:
+        return name, read_limit(name, limit_text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
 

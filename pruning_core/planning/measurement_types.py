@@ -39,13 +39,17 @@ class SensitivityResult:
     """`rows` holds `sparsity`, `accuracy` and what else was measured at each sparsity.
 
     `size` counts the weights of the layer, or the channels of the group; `units` what can be
-    pruned: units of the granularity, or channels. `of` is "channels" for a group.
+    pruned: units of the granularity, or channels. `of` is "channels" for a group. `macs` are the
+    multiply-accumulates of the layer for one image, `model_macs` those of all convolution, linear
+    and attention layers; both are 0 for a group.
     """
 
     size: int
     units: int
     rows: list[Json]
     of: str | None = None
+    macs: int = 0
+    model_macs: int = 0
     notes: list[str] = field(default_factory=list)
 
 

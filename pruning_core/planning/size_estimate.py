@@ -63,6 +63,16 @@ def expected_size(
     return ExpectedSize(nonzero, parameters, values + mask_bytes)
 
 
+def layer_bytes(spec: Spec, layer: Layer, sparsity: float) -> float:
+    """The bytes that a prunable layer takes in the sparse file of a model, at its own sparsity."""
+    number = units(layer.shape, to_dict(spec.pruning), layer.groups)
+    removed = round(sparsity * number)
+    kept = layer.size - removed * layer.size // number
+    share = COMPRESSED - COMPRESSED_LESS * sparsity * (number == layer.size)
+    block = block_of(spec.pruning.granularity)
+    return FLOAT_BYTES * share * kept + _mask_bytes(layer, removed, number, block)
+
+
 def sparsity_for(
     spec: Spec, layers: Sequence[Layer], parameters: int, max_bytes: float
 ) -> float | None:

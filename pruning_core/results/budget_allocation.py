@@ -1,143 +1,131 @@
-"""Allocation by a budget: the sparsities of the layers with the least sum of losses.
+"""Allocation by a budget, from a sensitivity analysis in which each layer is pruned alone.
 
-The losses are those of a sensitivity analysis, in which each layer is pruned alone. Frantar and
-Alistarh 2022 ("SPDY: Accurate Pruning with Speedup Guarantees", https://arxiv.org/abs/2201.13096)
-choose the sparsities by the same dynamic program under a budget of time; Hubara et al. 2021
-(AdaPrune, https://arxiv.org/abs/2102.08124) solve it as an integer program.
+The sum of the losses of the layers stands for the loss of the whole model. Frantar and Alistarh
+2022 ("SPDY: Accurate Pruning with Speedup Guarantees", https://arxiv.org/abs/2201.13096).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pruning_core.results.sensitivity import MAX_SPARSITY, ROUNDING, check_reachable
+from pruning_core.common.errors import Ref, SpecError
+from pruning_core.common.formatting import format_percent
+from pruning_core.methods.budgets import BUDGETS, Budget
+from pruning_core.results.budget_costs import BudgetFacts, Costs, zeros
+from pruning_core.results.least_loss import LayerOptions, least_loss, loss_curve
+from pruning_core.results.sensitivity import (
+    MAX_SPARSITY,
+    ROUNDING,
+    check_reachable,
+    overall,
+)
 
-# The budget is divided into so many parts, and costs are rounded up to whole ones: with 50 layers
-# at most half a percent of the budget stays unused, which `_spend_rest` then uses.
-PARTS = 10_000
-UNREACHABLE = np.inf
 GRID = 0.01  # between measured sparsities
+ROUNDS = 20  # of bringing the cost of the whole model below the limit
 
 
 @dataclass(frozen=True)
-class LayerOptions:
-    """The choices for one layer: arrays (N,) over its sparsities, which rise from 0.
+class BudgetAllocation:
+    """The sparsity of each layer, the increase of the loss that they add up to, and their cost.
 
-    `losses` are the increases of the loss with this layer alone pruned, `costs` what the layer
-    then takes of the budget. Neither needs to be monotonic.
+    `corrected` says whether the losses are those after least squares.
     """
 
-    sparsities: np.ndarray
-    losses: np.ndarray
-    costs: np.ndarray
+    sparsities: dict[str, float]
+    loss: float
+    cost: float
+    corrected: bool
 
 
-def least_loss(options: Sequence[LayerOptions], budget: float) -> list[int] | None:
-    """The choice of each layer with the least sum of losses whose costs are within the budget.
-
-    Returns the number of each layer's choice, or None where the cheapest choices exceed the
-    budget. Exact for costs in whole `PARTS` of the budget; what rounding leaves of the budget is
-    spent where a choice saves the most loss for its cost.
-    """
-    cheapest = [int(np.argmin(layer.costs)) for layer in options]
-    spent = _spent(options, cheapest)
-    if spent > budget:
-        return None
-    # The least loss of the layers so far, by the parts that they use of the budget.
-    best = np.zeros(PARTS + 1)
-    chosen = list[np.ndarray]()
-    part = max(budget, np.finfo(float).tiny) / PARTS
-    for layer in options:
-        losses = np.full(PARTS + 1, UNREACHABLE)
-        numbers = np.zeros(PARTS + 1, dtype=np.int32)
-        for number in _efficient(layer):
-            parts = int(np.ceil(layer.costs[number] / part - 1e-9))
-            if parts > PARTS:
-                continue
-            with_choice = np.full(PARTS + 1, UNREACHABLE)
-            with_choice[parts:] = best[: PARTS + 1 - parts] + layer.losses[number]
-            better = with_choice < losses
-            losses[better], numbers[better] = with_choice[better], number
-        best = losses
-        chosen.append(numbers)
-    if not np.isfinite(best[PARTS]):  # only the rounding of costs exceeds the budget
-        return _spend_rest(options, cheapest, budget)
-    choices, remaining = list[int](), PARTS
-    for layer, numbers in zip(reversed(options), reversed(chosen), strict=True):
-        number = int(numbers[remaining])
-        choices.append(number)
-        remaining -= int(np.ceil(layer.costs[number] / part - 1e-9))
-    return _spend_rest(options, choices[::-1], budget)
-
-
-def _spent(options: Sequence[LayerOptions], choices: Sequence[int]) -> float:
-    return float(sum(layer.costs[i] for layer, i in zip(options, choices, strict=True)))
-
-
-def _efficient(layer: LayerOptions) -> list[int]:
-    """The choices that no other beats in both loss and cost."""
-    order = np.lexsort((layer.losses, layer.costs))
-    kept, least = list[int](), UNREACHABLE
-    for number in map(int, order):
-        if layer.losses[number] < least:
-            kept.append(number)
-            least = float(layer.losses[number])
-    return kept
-
-
-def _spend_rest(options: Sequence[LayerOptions], choices: list[int], budget: float) -> list[int]:
-    """The choices, improved while one that saves loss fits into what remains of the budget."""
-    choices, rest = list(choices), budget - _spent(options, choices)
-    while True:
-        best, gain = None, 0.0
-        for place, layer in enumerate(options):
-            present = choices[place]
-            saved = layer.losses[present] - layer.losses
-            extra = layer.costs - layer.costs[present]
-            fits = np.flatnonzero((saved > 0) & (extra <= rest))
-            for number in map(int, fits):
-                share = float(saved[number] / max(extra[number], budget * 1e-12))
-                if share > gain:
-                    best, gain = (place, number), share
-        if best is None:
-            return choices
-        place, number = best
-        rest -= float(options[place].costs[number] - options[place].costs[choices[place]])
-        choices[place] = number
-
-
-def least_loss_sparsities(frame: pd.DataFrame, total: float) -> dict[str, float]:
+def least_loss_sparsities(analysis: pd.DataFrame, total: float) -> dict[str, float]:
     """Sparsities by layer with the least sum of losses whose overall sparsity is at least `total`.
 
-    `frame` is that of `sensitivity_frame`, `total` a fraction of all pruning units. Losses after
+    `analysis` is a `sensitivity_frame`, `total` a fraction of all pruning units. Losses after
     least squares count where they were measured. Raises `SpecError` where the measured sparsities
     do not reach `total`.
     """
-    units = frame.groupby("layer", sort=False)["units"].first().to_dict()
-    options = layer_options(frame, lambda name, sparsities: units[name] * (1 - sparsities))
-    check_reachable(highest_sparsities(options), units, total)
+    units = analysis.groupby("layer", sort=False)["units"].first().to_dict()
+    options = layer_options(analysis, zeros(BudgetFacts(analysis)))
+    highest = {name: float(layer.sparsities[-1]) for name, layer in options.items()}
+    check_reachable(highest, units, total)
     # Rounding must not refuse a total that is exactly the highest one.
-    budget = sum(units.values()) * (1 - total) * (1 + ROUNDING) + ROUNDING
+    return _least(options, 1 - total + ROUNDING)[0]
+
+
+def allocate_within(facts: BudgetFacts, budget: str, limit: float) -> BudgetAllocation:
+    """The sparsities with the least sum of losses within a budget, one of `BUDGETS`.
+
+    `limit` is the value of the budget, such as bytes; of zeros the least overall sparsity. Raises
+    `SpecError` where the measured sparsities do not allow it.
+    """
+    method = BUDGETS[budget]
+    costs: Costs = BUDGETS.load(budget)(facts)
+    options = layer_options(facts.analysis, costs)
+    most = limit if method.most else 1 - limit
+    lowest = {name: float(x.sparsities[np.argmin(x.costs)]) for name, x in options.items()}
+    if not costs.of(lowest) <= most + ROUNDING:
+        raise SpecError(
+            "budget",
+            "{limit} is not possible with the measured sparsities: they allow {possible}. Change "
+            "the budget, or add higher values to {sparsities}.",
+            limit=method.format(limit),
+            possible=_possible(method, costs.of(lowest)),
+            sparsities=Ref("sensitivity.sparsities"),
+        )
+    least = float(sum(layer.costs.min() for layer in options.values()))
+    allowed = most - costs.rest
+    # The cost of the whole model may be a little more than the sum of its layers.
+    for _ in range(ROUNDS):
+        sparsities, loss = _least(options, max(allowed, least) + ROUNDING)
+        excess = costs.of(sparsities) - most
+        if excess <= ROUNDING or allowed < least:
+            break
+        allowed -= excess
+    corrected = "corrected_loss" in facts.analysis
+    return BudgetAllocation(sparsities, loss, costs.of(sparsities), corrected)
+
+
+def allocation_text(chosen: BudgetAllocation, facts: BudgetFacts, budget: str) -> str:
+    """What an allocation within a budget costs, and the loss that is expected, in a sentence."""
+    method = BUDGETS[budget]
+    cost = chosen.cost if method.most else 1 - chosen.cost
+    sparsity = format_percent(overall(chosen.sparsities, facts.analysis), 2)
+    corrected = " after least squares" * chosen.corrected
+    parts = [f"{method.title}: {method.format(cost)}"]
+    parts += [f"overall sparsity {sparsity}"] * method.most
+    parts.append(f"sum of the losses of the layers{corrected} +{chosen.loss:.3f}")
+    return ", ".join(parts) + "."
+
+
+def _possible(method: Budget, cost: float) -> str:
+    return (
+        f"at least {method.format(cost)}" if method.most else f"at most {method.format(1 - cost)}"
+    )
+
+
+def _least(options: Mapping[str, LayerOptions], budget: float) -> tuple[dict[str, float], float]:
+    """The sparsities with the least sum of losses, and the sum. The budget must be possible."""
     choices = least_loss(list(options.values()), budget)
     assert choices is not None
-    return _chosen(options, choices)
+    pairs = [(name, x, i) for (name, x), i in zip(options.items(), choices, strict=True)]
+    return (
+        {name: float(layer.sparsities[i]) for name, layer, i in pairs},
+        float(sum(layer.losses[i] for _, layer, i in pairs)),
+    )
 
 
-def layer_options(
-    frame: pd.DataFrame, cost: Callable[[str, np.ndarray], np.ndarray]
-) -> dict[str, LayerOptions]:
+def layer_options(analysis: pd.DataFrame, costs: Costs) -> dict[str, LayerOptions]:
     """The choices of each layer of a `sensitivity_frame`, by name.
 
-    `cost` gives what a layer takes of the budget at sparsities (N,). The choices are the measured
-    sparsities and those between them in steps of `GRID`; beyond the highest measured sparsity, or
-    the first with a loss that is no number, nothing is known.
+    The choices are the measured sparsities and those between them in steps of `GRID`; beyond the
+    highest measured sparsity, or the first with a loss that is no number, nothing is known.
     """
     options = {}
-    for name, rows in frame.groupby("layer", sort=False):
+    for name, rows in analysis.groupby("layer", sort=False):
         ordered = rows.sort_values("sparsity")
         losses = ordered.get("corrected_loss", pd.Series(np.nan, ordered.index))
         # A layer in which least squares cannot be solved has its loss without it.
@@ -147,27 +135,5 @@ def layer_options(
         between = np.arange(0.0, known[-1], GRID)
         sparsities = np.unique(np.round(np.concatenate([between, known]), 6))
         curve = loss_curve(dict(zip(known, losses[:finite], strict=True)), sparsities)
-        options[str(name)] = LayerOptions(sparsities, curve, cost(str(name), sparsities))
+        options[str(name)] = LayerOptions(sparsities, curve, costs.layers[str(name)](sparsities))
     return options
-
-
-def highest_sparsities(options: Mapping[str, LayerOptions]) -> dict[str, float]:
-    """The highest sparsity of each layer of which the loss is known."""
-    return {name: float(layer.sparsities[-1]) for name, layer in options.items()}
-
-
-def _chosen(options: Mapping[str, LayerOptions], choices: Sequence[int]) -> dict[str, float]:
-    pairs = zip(options.items(), choices, strict=True)
-    return {name: float(layer.sparsities[number]) for (name, layer), number in pairs}
-
-
-def loss_curve(measured: Mapping[float, float], sparsities: np.ndarray) -> np.ndarray:
-    """The increase of the loss at each of `sparsities`, interpolated between measured ones.
-
-    `measured` holds the loss by sparsity and contains sparsity 0. A loss below that of the dense
-    layer, or below that at a lower sparsity, counts as noise: the curve never falls.
-    """
-    known = np.array(sorted(measured))
-    losses = np.array([measured[sparsity] for sparsity in known])
-    rising = np.maximum.accumulate(np.maximum(losses - losses[0], 0.0))
-    return np.interp(sparsities, known, rising)

@@ -38,8 +38,9 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
     it has; `units`, how many pruning units; `sparsity` of the units; `removed`, the removed
     weights or channels; `accuracy` with its 95 % interval `accuracy_low` and `accuracy_high`, on
     `validation_images` images; `accuracy_drop`, the dense accuracy minus this one; `loss`, the
-    mean cross-entropy; and, where least squares was measured, `corrected_accuracy` and
-    `corrected_loss`. Shares are fractions from 0 to 1.
+    mean cross-entropy; `macs`, the multiply-accumulates of the layer, and `model_macs`, those of
+    all convolution and linear layers; and, where least squares was measured, `corrected_accuracy`
+    and `corrected_loss`. Shares are fractions from 0 to 1.
     """
     rows = []
     for stage in stages:
@@ -62,6 +63,8 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
                 "accuracy_high": row["high"],
                 "validation_images": row["images"],
                 "accuracy_drop": dense_accuracy - row["accuracy"],
+                "macs": result.macs,
+                "model_macs": result.model_macs,
                 **{name: row[name] for name in LOSSES if name in row},
             }
             for row in result.rows
@@ -104,7 +107,8 @@ def check_reachable(highest: Mapping[str, float], units: Mapping[str, int], tota
         raise SpecError(
             "one_shot.amounts",
             "the overall sparsity {total} is too high: the measured sparsities of all layers "
-            "allow at most {highest}. Lower it, or add higher values to {sparsities}.",
+            "allow at most {highest}. Lower it, or add higher values to {sparsities}. A layer is "
+            "measured until its accuracy is at chance.",
             total=Share(total),
             highest=Share.at_most(reached + ROUNDING),
             sparsities=Ref("sensitivity.sparsities"),
@@ -177,6 +181,11 @@ def _interpolated(
     below, above = _overall(low, units), _overall(high, units)
     part = (total - below) / (above - below) if above > below else 0.0
     return {name: low[name] + part * (high[name] - low[name]) for name in low}
+
+
+def overall(sparsities: Mapping[str, float], frame: pd.DataFrame) -> float:
+    """The overall sparsity of an allocation over the pruning units of a `sensitivity_frame`."""
+    return _overall(sparsities, frame.groupby("layer", sort=False)["units"].first().to_dict())
 
 
 def sparsity_texts(allocation: Mapping[str, float]) -> tuple[str, ...]:

@@ -77,6 +77,47 @@ def test_dependency_groups_have_no_allocation_to_layers(
     assert frame["accuracy"].between(0, 1).all()
 
 
+@pytest.mark.parametrize(
+    ("budget", "printed", "sparsity"),
+    [
+        ("zeros=30%", "Overall sparsity: 30", 0.3),
+        ("bytes=6MB", "File size: ", None),
+        ("macs=200M", "Multiply-accumulates: ", None),
+    ],
+)
+def test_a_budget_gives_sparsities_that_compare_takes(
+    sensitivity: list[str],
+    budget: str,
+    printed: str,
+    sparsity: float | None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, out, _ = ended(capfd, *sensitivity, "--budget", budget)
+    assert code == 0
+    assert printed in out
+    spec = allocated(out)
+    if sparsity:
+        assert spec.one_shot.amounts[0] == pytest.approx(sparsity, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size=1MB", "is not a budget such as bytes=0.9MB; choose from zeros, bytes, macs, ms"),
+        ("bytes=big", "'big' is no number above 0, such as 2 MB"),
+        ("zeros=100%", "'100%' is no number above 0 and below 1, such as 80%"),
+        ("bytes=1kB", "1.00 kB is not possible with the measured sparsities: they allow at least"),
+    ],
+)
+def test_a_wrong_budget_is_refused(
+    sensitivity: list[str], text: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = ended(capfd, *sensitivity, "--budget", text)
+    assert code == 2
+    assert err.splitlines()[-1].startswith("--budget: ")
+    assert message in err.splitlines()[-1]
+
+
 def test_filters_are_allocated_in_filters_with_all_options_that_compare_needs(
     sensitivity: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ KEYS = {
         "prediction_changes": "82521bc7e2b59c13",
         "pruned": "c4bf74bc091756b4",
         "sensitivity": "55dee69a054d93ac",
-        "sparse_speedup": "5cc329fd40030fb6",
+        "sparse_speedup": "473b09e3aec07fcc",
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
@@ -73,7 +73,7 @@ KEYS = {
         "prediction_changes": "3fb1f3ab1ee4ed24",
         "pruned": "d5af383fac43fe8e",
         "sensitivity": "901649d66f3db140",
-        "sparse_speedup": "e5221c4e1a438f1b",
+        "sparse_speedup": "31bf1de9e79fe83e",
         "structured": "f725c97c104e452b",
     },
 }

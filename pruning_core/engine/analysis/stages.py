@@ -26,6 +26,7 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.pruning_step import initial_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import convolution_groups, weights
+from pruning_core.engine.models.macs import weight_uses
 from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.stage_inputs import (
@@ -165,7 +166,17 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
         correction,
     )
     count = units(weight.shape, pruning, groups)
-    return SensitivityResult(weight.numel(), count, rows, notes=notes)
+    all_weights = weights(model, "all")
+    uses = weight_uses(model, baseline.base.data["image_size"])
+    layer_macs = {name: uses.get(name, 0) * value.numel() for name, value in all_weights.items()}
+    return SensitivityResult(
+        weight.numel(),
+        count,
+        rows,
+        macs=layer_macs[name],
+        model_macs=sum(layer_macs.values()),
+        notes=notes,
+    )
 
 
 def _layer_correction(baseline: _Baseline) -> tuple[LayerCorrection | None, list[str]]:

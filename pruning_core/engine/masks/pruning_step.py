@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.calibration import inputs_for_pruning, inputs_for_regrowth
 from pruning_core.engine.data.loading import Splits
@@ -105,8 +106,11 @@ def _allocated(
     Raises `SpecError` where the analysis does not reach the target.
     """
     stages = [Stage(**context.store.settings(key)) for key in scan]
-    frame = sensitivity_frame(stages, context.store)
-    allocation = least_loss_sparsities(frame, float(context.settings.target))
+    analysis = sensitivity_frame(stages, context.store)
+    try:
+        allocation = least_loss_sparsities(analysis, float(context.settings.target))
+    except SpecError as error:
+        raise error.for_field("pruning.allocation") from None
     return {**pruning, "allocation": "custom", "layer_sparsities": list(sparsity_texts(allocation))}
 
 
