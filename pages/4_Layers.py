@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import layer_table, live
-from pages.components.address import Address, Parameter, number
+from pages.components.address import Address, Parameter, choice, number
 from pages.components.chart import draw_chart
 from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
@@ -41,7 +41,13 @@ from pruning_core.results.layers import (
     sparsities_text,
     threshold_text,
 )
-from pruning_core.results.sensitivity import heatmap_text, images_text, read_sensitivity
+from pruning_core.results.sensitivity import (
+    drop_text,
+    heatmap_text,
+    images_text,
+    read_sensitivity,
+    uncorrected_text,
+)
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.pruning_steps import last_target
@@ -56,7 +62,9 @@ ADDRESS = Address(
     "Layers",
     Parameter("run"),
     Parameter("unit"),
+    *layer_table.ALLOCATION,
     number("overall", 80.0, 1.0, 99.0),
+    choice("corrected", [False, True]),
     layer_table.LAYERS,
     Parameter("model"),
     Parameter("layer"),
@@ -99,6 +107,20 @@ def pick_unit(spec: Spec) -> str:
     )
 
 
+def pick_correction(spec: Spec) -> int:
+    """The images with which least squares corrects each layer; 0 where it does not."""
+    if spec.sensitivity.correction_images:
+        return spec.sensitivity.correction_images
+    chosen = st.toggle(
+        "Also after least squares",
+        ADDRESS["corrected"],
+        key=ADDRESS.key("corrected"),
+        help="Also measures each layer after least squares has corrected its remaining weights. "
+        "The heat map and the budget then use the corrected layers.",
+    )
+    return spec.correction.images if chosen else 0
+
+
 def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
     """The sensitivity analysis of the run's baseline, and the custom run from it.
 
@@ -113,8 +135,9 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
     if not files_listed(lab, spec):
         return
     unit = pick_unit(spec)
-    one_seed = replace(spec, seeds=spec.seeds[:1])
-    analysis = sensitivity_only(replace(one_seed, sensitivity=replace(spec.sensitivity, unit=unit)))
+    images = pick_correction(spec) if unit != GROUP else 0
+    settings = replace(spec.sensitivity, unit=unit, correction_images=images)
+    analysis = sensitivity_only(replace(spec, seeds=spec.seeds[:1], sensitivity=settings))
     planned = plan(analysis, lab.store)
     finished = run_stage(
         lab,
@@ -159,9 +182,10 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec, stages: Iterable[Stage]) -> N
         on_click=choose_layer if by_layer else None,
     )
     st.caption(
-        f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
+        f"Color: {drop_text(frame)} on "
+        f"{images_text(frame, spec.sensitivity.images)}. Importance: "
         f"{importance_title(spec)}. Empty cells were not measured, because "
-        "the accuracy was already at chance."
+        f"the accuracy was already at chance. {uncorrected_text(frame)}"
     )
     st.download_button(
         "Sensitivity (CSV)",

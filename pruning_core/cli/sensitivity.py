@@ -34,6 +34,7 @@ from pruning_core.results.sensitivity import (
     overall,
     read_sensitivity,
     sparsity_texts,
+    uncorrected_text,
 )
 from pruning_core.results.sparse_speedup import sparse_speedup_frame
 from pruning_core.settings.messages import flag
@@ -110,6 +111,8 @@ def write_sensitivity(
         f"Accuracy in percent with only this {unit} pruned and no training, and its 95 % interval, "
         f"on {images}."
     )
+    if text := uncorrected_text(frame):
+        print(text)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / CSV).write_text(csv_text(frame, excel=excel), encoding="utf-8", newline="")

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pruning_core.common.errors import Ref, Share, SpecError
-from pruning_core.common.formatting import format_count, format_percent, format_points
+from pruning_core.common.formatting import (
+    format_count,
+    format_percent,
+    format_points,
+    join_first,
+)
 from pruning_core.planning.measurement_types import SensitivityResult, SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
@@ -27,7 +33,8 @@ BISECTIONS = 60
 MAX_SPARSITY = 0.999
 STEP = 0.005  # people read and type whole and half percent
 ROUNDING = 1e-9
-LOSSES = ("loss", "corrected_accuracy", "corrected_loss")
+CORRECTED = "corrected_accuracy"
+LOSSES = ("loss", CORRECTED, "corrected_loss")
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -39,8 +46,8 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
     weights or channels; `accuracy` with its 95 % interval `accuracy_low` and `accuracy_high`, on
     `validation_images` images; `accuracy_drop`, the dense accuracy minus this one; `loss`, the
     mean cross-entropy; `macs`, the multiply-accumulates of the layer, and `model_macs`, those of
-    all convolution and linear layers; and, where least squares was measured, `corrected_accuracy`
-    and `corrected_loss`. Shares are fractions from 0 to 1.
+    all convolution and linear layers; and, where least squares was measured, `corrected_accuracy`,
+    `corrected_loss` and `corrected_drop`. Shares are fractions from 0 to 1.
     """
     rows = []
     for stage in stages:
@@ -66,6 +73,7 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
                 "macs": result.macs,
                 "model_macs": result.model_macs,
                 **{name: row[name] for name in LOSSES if name in row},
+                **_corrected_drop(dense_accuracy, row),
             }
             for row in result.rows
         ]
@@ -193,13 +201,41 @@ def sparsity_texts(allocation: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(f"{name}={sparsity:.6g}" for name, sparsity in allocation.items())
 
 
+def _corrected_drop(dense_accuracy: float, row: Mapping[str, Any]) -> dict[str, float]:
+    if CORRECTED not in row:
+        return {}
+    return {"corrected_drop": dense_accuracy - row[CORRECTED]}
+
+
+def drop_column(frame: pd.DataFrame) -> str:
+    """The column of the accuracy drops that charts show: after least squares, where measured."""
+    return "corrected_drop" if "corrected_drop" in frame else "accuracy_drop"
+
+
+def drop_text(frame: pd.DataFrame) -> str:
+    """What the drops of `drop_column` are."""
+    return "accuracy drop" + " after least squares" * ("corrected_drop" in frame)
+
+
+def uncorrected_text(frame: pd.DataFrame) -> str:
+    """Which layers have no loss after least squares, where others have one; else empty."""
+    if CORRECTED not in frame:
+        return ""
+    layers = list(dict.fromkeys(frame.loc[frame[CORRECTED].isna(), "layer"]))
+    if not layers:
+        return ""
+    reason = "Without least squares (computed inside a larger module, or too many inputs)"
+    return f"{reason}: {join_first(layers, 'layer')}."
+
+
 def heatmap_text(frame: pd.DataFrame) -> str:
     """The largest drop of a sensitivity analysis in words, for people who do not see the chart."""
-    worst = frame.loc[frame["accuracy_drop"].idxmax()]
+    column = drop_column(frame)
+    worst = frame.loc[frame[column].idxmax()]
     rows = format_count(frame["layer"].nunique(), "row")
     return (
-        f"Accuracy drop of {rows}, each pruned alone to several sparsities. The largest drop is "
-        f"{format_points(worst['accuracy_drop'])}: {worst['layer']} at "
+        f"{drop_text(frame).capitalize()} of {rows}, each pruned alone to several sparsities. The "
+        f"largest drop is {format_points(worst[column])}: {worst['layer']} at "
         f"{format_percent(worst['sparsity'])} sparsity."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from pruning_core.reports.charts.style import SERIES, TRANSPARENT, compact_layou
 from pruning_core.reports.charts.text_alternative import named_axis
 from pruning_core.results.labels import short
 from pruning_core.results.rows import rows_of
-from pruning_core.results.sensitivity import measured_sparsities
+from pruning_core.results.sensitivity import drop_column, measured_sparsities
 
 ROW_HEIGHT, FRAME_HEIGHT = 15, 96
 # From dark to light in equal steps, also for color-blind people (Nunez et al. 2018,
@@ -34,7 +35,7 @@ def sensitivity_heatmap(
     """
     sparsities = [sparsity for sparsity in measured_sparsities(frame) if sparsity > 0]
     layers = list(layers or dict.fromkeys(frame["layer"]))
-    drops = frame.pivot_table("accuracy_drop", "layer", "sparsity").reindex(
+    drops = frame.pivot_table(drop_column(frame), "layer", "sparsity").reindex(
         layers, columns=sparsities
     )
     rows = {(row["layer"], row["sparsity"]): row for row in rows_of(frame)}
@@ -107,5 +108,14 @@ def _hover(row: Mapping[str, Any]) -> str:
         f"sparsity {format_percent(row['sparsity'])} of {row['size']:,} {row['size_unit']}<br>"
         f"accuracy {format_percent(row['accuracy'])} (95 % CI {low} to {high}), "
         f"{row['validation_images']:,} validation images<br>"
-        f"accuracy drop {format_points(row['accuracy_drop'])}"
+        f"accuracy drop {format_points(row['accuracy_drop'])}{_corrected(row)}"
     )
+
+
+def _corrected(row: Mapping[str, Any]) -> str:
+    """The accuracy after least squares, where it was measured."""
+    accuracy = row.get("corrected_accuracy", math.nan)
+    if math.isnan(accuracy):
+        return ""
+    drop = format_points(row["corrected_drop"])
+    return f"<br>after least squares {format_percent(accuracy)}, drop {drop}"
