@@ -25,6 +25,7 @@ from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.results.budget_allocation import allocate_within, allocation_text
 from pruning_core.results.budget_costs import budget_facts
+from pruning_core.results.budgets import TIME
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
 from pruning_core.results.sensitivity import (
@@ -48,7 +49,6 @@ CSV = "sensitivity.csv"
 # The width of the table in a file or a pipe, where no line needs to be wrapped.
 WIDE = 200
 ALLOCATE, BUDGET = "--allocate", "--budget"
-TIME = "ms"  # the budget that needs kernels that are timed
 PRUNED_UNITS = {"weights": "layer", "channels": "dependency group"}
 
 

@@ -197,6 +197,19 @@ ACCURACY = (
         POINTS,
         ("layer", "size", "size_unit", "units", "sparsity", "removed", "validation_images"),
     ),
+    Term(
+        "Sensitivity after least squares",
+        "The same with the remaining weights of the layer corrected by least squares, on training "
+        "images.",
+        POINTS,
+        ("corrected_accuracy", "corrected_drop"),
+    ),
+    Term(
+        "Loss",
+        "The mean cross-entropy on the validation images; the allocation by a budget adds up the "
+        "increases of the layers.",
+        columns=("loss", "corrected_loss"),
+    ),
 )
 SIZE = (
     Term("Format", "The format of the exported file.", columns=("format", "file")),
@@ -240,7 +253,7 @@ COST = (
         "MACs",
         "Multiply-accumulate operations for one image, those between the tokens of attention "
         "included; masks do not reduce them.",
-        columns=("macs",),
+        columns=("macs", "model_macs"),
     ),
     Term(
         "Epochs",

@@ -51,6 +51,7 @@ def test_every_column_of_the_tables_is_defined() -> None:
 
 def csv_columns() -> set[str]:
     row = {"sparsity": 0.5, "removed": 1, "accuracy": 0.9, "low": 0.8, "high": 1, "images": 9}
+    row |= {"loss": 0.3, "corrected_accuracy": 0.9, "corrected_loss": 0.3}
     measured: Reader = Results({"size": 9, "units": 9, "rows": [row]})
     empty: Reader = FixedResults([])
     timing = dict.fromkeys(latency.COLUMNS, "onnx")

@@ -98,7 +98,8 @@ def test_nothing_is_allocated_beyond_the_measured_sparsities() -> None:
     assert raised.value.field == "one_shot.amounts"
     assert for_command_line(raised.value, "--allocate") == (
         "--allocate: the overall sparsity 0.95 is too high: the measured sparsities of all layers "
-        "allow at most 0.9. Lower it, or add higher values to --sensitivity-sparsities."
+        "allow at most 0.9. Lower it, or add higher values to --sensitivity-sparsities. A layer is "
+        "measured until its accuracy is at chance."
     )
     assert "sparsity 95 % is too high" in for_page(raised.value)
     stopped: Curves = {**TWO, "fragile": (100, [(0.0, 0.0), (0.5, 0.9)])}

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pruning_core.common.errors import shortened
 from pruning_core.common.formatting import format_bytes, format_macs, format_percent
 from pruning_core.methods.registry import Method, Registry
+from pruning_core.results import budget_costs
+from pruning_core.results.budget_costs import BudgetFacts, Costs
 
-COSTS = "pruning_core.results.budget_costs"
+ZEROS, TIME = "zeros", "ms"
 
 
 @dataclass(frozen=True)
 class Budget(Method):
-    """A quantity that is limited; the implementation gives what each layer takes of it.
+    """A quantity that is limited; `costs` gives what each layer takes of it.
 
     `units` are those in which people give a limit, with their factors; the first is the usual one.
     `most` is true where the limit is an upper one, false for a sparsity, which is a lower one.
@@ -23,6 +25,7 @@ class Budget(Method):
 
     units: Mapping[str, float] = field(default_factory=dict)
     most: bool = True
+    costs: Callable[[BudgetFacts], Costs] = budget_costs.zeros
     format: Callable[[float | None], str] = str
 
 
@@ -30,10 +33,10 @@ BUDGETS = Registry(
     "budget",
     (
         Budget(
-            "zeros",
+            ZEROS,
             "Overall sparsity",
             "At least this sparsity of all analyzed layers together.",
-            implementation=f"{COSTS}:zeros",
+            costs=budget_costs.zeros,
             units={"%": 0.01},
             most=False,
             format=lambda share: format_percent(share or 0.0, 2),
@@ -42,7 +45,7 @@ BUDGETS = Registry(
             "bytes",
             "File size",
             "At most this expected size of the sparse file.",
-            implementation=f"{COSTS}:file_bytes",
+            costs=budget_costs.file_bytes,
             units={"MB": 1e6, "kB": 1e3},
             format=format_bytes,
         ),
@@ -50,16 +53,16 @@ BUDGETS = Registry(
             "macs",
             "Multiply-accumulates",
             "At most so many multiply-accumulates with weights that are not zero, for one image.",
-            implementation=f"{COSTS}:macs",
+            costs=budget_costs.macs,
             units={"M": 1e6, "k": 1e3, "G": 1e9},
             format=format_macs,
         ),
         Budget(
-            "ms",
+            TIME,
             "Latency",
             "At most this time of the 1x1 convolutions and linear layers for one image, as the "
             "fastest kernels took on this machine.",
-            implementation=f"{COSTS}:milliseconds",
+            costs=budget_costs.milliseconds,
             units={"ms": 1.0},
             format=lambda ms: f"{ms:.3g} ms",
         ),
