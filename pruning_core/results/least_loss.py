@@ -36,7 +36,9 @@ def least_loss(options: Sequence[LayerOptions], budget: float) -> list[int] | No
 
     Returns the number of each layer's choice, or None where the cheapest choices exceed the
     budget. Exact for costs in whole `PARTS` of the budget; what rounding leaves of the budget is
-    spent where a choice saves the most loss for its cost.
+    spent where a choice saves the most loss for its cost. What is then left is spent on lower
+    sparsities, the highest one first: a loss of 0 in an analysis may be noise, so nothing is pruned
+    that the budget does not ask for.
     """
     cheapest = [int(np.argmin(layer.costs)) for layer in options]
     spent = _spent(options, cheapest)
@@ -60,13 +62,13 @@ def least_loss(options: Sequence[LayerOptions], budget: float) -> list[int] | No
         best = losses
         chosen.append(numbers)
     if not np.isfinite(best[PARTS]):  # only the rounding of costs exceeds the budget
-        return _spend_rest(options, cheapest, budget)
+        return _less_pruned(options, _spend_rest(options, cheapest, budget), budget)
     choices, remaining = list[int](), PARTS
     for layer, numbers in zip(reversed(options), reversed(chosen), strict=True):
         number = int(numbers[remaining])
         choices.append(number)
         remaining -= int(np.ceil(layer.costs[number] / part - 1e-9))
-    return _spend_rest(options, choices[::-1], budget)
+    return _less_pruned(options, _spend_rest(options, choices[::-1], budget), budget)
 
 
 def _spent(options: Sequence[LayerOptions], choices: Sequence[int]) -> float:
@@ -103,6 +105,21 @@ def _spend_rest(options: Sequence[LayerOptions], choices: list[int], budget: flo
         place, number = best
         rest -= float(options[place].costs[number] - options[place].costs[choices[place]])
         choices[place] = number
+
+
+def _less_pruned(options: Sequence[LayerOptions], choices: list[int], budget: float) -> list[int]:
+    """The choices with lower sparsities where they lose no more and still fit into the budget."""
+    choices, rest = list(choices), budget - _spent(options, choices)
+    pruned = {place for place, number in enumerate(choices) if number}
+    while pruned:
+        place = max(pruned, key=lambda place: options[place].sparsities[choices[place]])
+        layer, number = options[place], choices[place]
+        extra = float(layer.costs[number - 1] - layer.costs[number])
+        if extra <= rest and layer.losses[number - 1] <= layer.losses[number]:
+            choices[place], rest = number - 1, rest - extra
+        if choices[place] in (0, number):  # the layer is dense, or this is as far as it goes
+            pruned.remove(place)
+    return choices
 
 
 def loss_curve(measured: Mapping[float, float], sparsities: np.ndarray) -> np.ndarray:

@@ -81,8 +81,8 @@ def test_dependency_groups_have_no_allocation_to_layers(
     ("budget", "printed", "sparsity"),
     [
         ("zeros=30%", "Overall sparsity: 30", 0.3),
-        ("bytes=6MB", "File size: ", None),
-        ("macs=200M", "Multiply-accumulates: ", None),
+        ("bytes=0.9MB", "File size: 89", None),
+        ("macs=1.2M", "Multiply-accumulates: 1.2", None),
     ],
 )
 def test_a_budget_gives_sparsities_that_compare_takes(
@@ -94,7 +94,7 @@ def test_a_budget_gives_sparsities_that_compare_takes(
 ) -> None:
     code, out, _ = ended(capfd, *sensitivity, "--budget", budget)
     assert code == 0
-    assert printed in out
+    assert printed in out, out.splitlines()[-3][:200]
     spec = allocated(out)
     if sparsity:
         assert spec.one_shot.amounts[0] == pytest.approx(sparsity, abs=0.005)

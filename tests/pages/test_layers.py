@@ -129,6 +129,27 @@ def test_a_suggestion_fills_the_table_and_runs(
     assert removed / sizes.sum() == pytest.approx(spec.one_shot.amounts[1], abs=1e-6)
 
 
+def test_a_budget_fills_the_table_and_stays_in_the_address(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(analyzed, monkeypatch)
+    at.query_params |= {"allocate": "least_loss", "budget": "bytes", "limit": "0.9 MB"}
+    at.run()
+    assert not at.exception
+    press(at, ALLOCATE)
+    assert [box.value for box in at.error] == []
+    (message,) = [box.value for box in at.success]
+    size = float(message.removeprefix("File size: ").split()[0])
+    assert 880 <= size <= 900
+    assert at.query_params["limit"] == "0.9 MB"
+    at.text_input(key="Layers.limit").set_value("6 apples").run()
+    press(at, ALLOCATE)
+    assert "File size: '6 apples' is no number above 0, such as 2 MB." in errors(at)
+    at.text_input(key="Layers.limit").set_value("1 kB").run()
+    press(at, ALLOCATE)
+    assert "is not possible with the measured sparsities: they allow at least" in errors(at)
+
+
 def test_what_was_not_measured_is_not_suggested(
     analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage
 from pruning_core.storage import stage_queue
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from tests.helpers.inspections import Facts
 from tests.helpers.queues import SMALL, claim, finish_until, submit
@@ -42,6 +43,26 @@ def test_a_child_waits_for_its_parent(queue: Queue) -> None:
         kinds.append(row.kind)
     assert "baseline" not in kinds
     assert "pruned" not in kinds
+
+
+def test_a_stage_waits_for_all_stages_that_it_reads(queue: Queue) -> None:
+    """The allocation by a budget reads the sensitivity analysis of every layer."""
+    spec = replace(SMALL, pruning=replace(SMALL.pruning, allocation="budget"))
+    job, planned = submit(queue, spec)
+    scan = {stage.key for stage in planned.stages if stage.kind == "sensitivity"}
+    reading = {stage.key for stage in planned.stages if scan <= set(stage.inputs)}
+    assert scan
+    assert reading
+    done: set[str] = set()
+    while row := queue.claim("t", 2):
+        assert row.key not in reading or scan <= done
+        done.add(row.key)
+        if row.key in scan and scan <= done:
+            queue.fail(row.key, "t", "no memory")
+        else:
+            queue.finish(row.key, "t")
+    assert not reading & done
+    assert reading <= job_progress(queue, job).skipped
 
 
 def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Queue) -> None:
