@@ -54,9 +54,11 @@ IMPORTING_FILES = {
     "pages/components/guide_tables.py",
 }
 # What `.load` is called on outside the engine: the choices of the pages, which load settings, the
-# registry through which the worker enters the engine, and the functions of the commands.
+# registry through which the worker enters the engine, the costs of a budget, which need no torch,
+# and the functions of the commands.
 LOADS = {
     "pages/components/settings_file.py": {"choices"},
+    "pruning_core/results/budget_allocation.py": {"BUDGETS"},
     "pruning_core/worker/execute.py": {"STAGE_KINDS"},
     "pruning_core/cli/main.py": {"load"},
 }

@@ -19,6 +19,7 @@ from pages.components.run_stage import run_stage
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, format_percent, trimmed
 from pruning_core.common.names import within_name
+from pruning_core.methods.budgets import BUDGETS, TIME, ZEROS, read_limit
 from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
@@ -26,7 +27,6 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.results.budget_allocation import allocate_within, allocation_text
 from pruning_core.results.budget_costs import budget_facts
-from pruning_core.results.budgets import BUDGETS, TIME, ZEROS, read_limit
 from pruning_core.results.sensitivity import allocate, rounded, sparsity_texts
 from pruning_core.results.sparse_speedup import sparse_speedup_frame
 from pruning_core.settings.messages import for_page

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pruning_core.common.errors import shortened
 from pruning_core.common.files import expand_path
+from pruning_core.methods.budgets import BUDGETS, read_limit
 from pruning_core.methods.registry import Registry
-from pruning_core.results.budgets import BUDGETS, read_limit
 
 MAX_COUNT = 10**6
 Value = TypeVar("Value", int, float)

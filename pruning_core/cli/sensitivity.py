@@ -19,13 +19,13 @@ from pruning_core.cli.progress import Terminal, run_stages
 from pruning_core.common.errors import Ref, SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
+from pruning_core.methods.budgets import TIME
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.results.budget_allocation import allocate_within, allocation_text
 from pruning_core.results.budget_costs import budget_facts
-from pruning_core.results.budgets import TIME
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
 from pruning_core.results.sensitivity import (

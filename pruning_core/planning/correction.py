@@ -15,16 +15,21 @@ from pruning_core.settings.spec import Spec
 
 
 def correction_branches(
-    spec: Spec, baseline: Stage, scan: Sequence[str] = ()
+    spec: Spec, baseline: Stage, sensitivity: Sequence[str] = ()
 ) -> list[tuple[Stage, PlannedModel]]:
     """For each one-shot sparsity above 0 the pruned model, and its corrections.
 
-    `scan` is as in `pruned_stage`.
+    `sensitivity` is as in `pruned_stage`.
     """
     seed, branches = restored(BaselineSettings, baseline.settings).seed, []
     for target in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
         pruned = pruned_stage(
-            without_rewinding(spec), baseline, Step(target, 0), (0, 0), spec.finetune, scan=scan
+            without_rewinding(spec),
+            baseline,
+            Step(target, 0),
+            (0, 0),
+            spec.finetune,
+            sensitivity=sensitivity,
         )
         for place, stage in enumerate(correction_stages(pruned, spec.correction.images)):
             model = PlannedModel(strategies.CORRECTION, seed, place, target, stage.key)

@@ -49,8 +49,8 @@ class PrunedSettings(ModelSettings):
     schedules instead. `first_epoch` is the number of epochs before the stage where they decide
     how a fraction of an epoch is rounded to batches. `regrowth` is the share of weights that is
     dropped and regrown; a `dense` step restores all weights; `norms` is "zeroed" where batch norm
-    is pruned with its filter. `scan` are the keys of the stages of a sensitivity analysis, from
-    which the sparsities of the layers follow.
+    is pruned with its filter. `sensitivity` are the keys of the stages of a sensitivity analysis,
+    from which the sparsities of the layers follow.
     """
 
     target: str
@@ -66,7 +66,7 @@ class PrunedSettings(ModelSettings):
     keep_movement: bool | None = None
     first_epoch: float | None = None
     lr_segments: list[Json] | None = None
-    scan: list[str] | None = None
+    sensitivity: list[str] | None = None
 
 
 @dataclass(frozen=True)

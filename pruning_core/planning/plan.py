@@ -212,16 +212,16 @@ def _graph(
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         analyses = sensitivity_.stages(spec, baseline, analyzed)
-        scan = [stage.key for stage in analyses] if allocates_by_losses(spec) else []
+        sensitivity = [stage.key for stage in analyses] if allocates_by_losses(spec) else []
         branches = [
-            *_one_shot(spec, baseline, scan),
-            *_iterative(spec, baseline, scan),
-            *correction_branches(spec, baseline, scan),
+            *_one_shot(spec, baseline, sensitivity),
+            *_iterative(spec, baseline, sensitivity),
+            *correction_branches(spec, baseline, sensitivity),
             *structured_branches(spec, baseline),
         ]
         _check_number(spec, 1 + len(branches) + len(analyses))
         computed = [stage for stage, _ in branches]
-        parts = (analyses, computed) if scan else (computed, analyses)
+        parts = (analyses, computed) if sensitivity else (computed, analyses)
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for part in parts for stage in part})
         models.append(PlannedModel(strategies.BASELINE, seed, 0, 0.0, baseline.key))
@@ -277,7 +277,7 @@ def _baseline(
     return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.baseline_threads)
 
 
-def _one_shot(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]:
+def _one_shot(spec: Spec, baseline: Stage, sensitivity: Sequence[str]) -> list[Branch]:
     seed = restored(BaselineSettings, baseline.settings).seed
     epochs = plain(spec.one_shot.epochs)
     models = [(strategies.ONE_SHOT, target, epochs) for target in spec.one_shot.amounts]
@@ -290,12 +290,14 @@ def _one_shot(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]:
     for strategy, target, n in models:
         segments = lr_segments(spec) if strategy == strategies.EQUAL_SCHEDULE else None
         step = Step(target, n)
-        stage = pruned_stage(spec, baseline, step, (0, n), train, segments=segments, scan=scan)
+        stage = pruned_stage(
+            spec, baseline, step, (0, n), train, segments=segments, sensitivity=sensitivity
+        )
         branches.append((stage, PlannedModel(strategy, seed, 0, target, stage.key)))
     return branches
 
 
-def _iterative(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]:
+def _iterative(spec: Spec, baseline: Stage, sensitivity: Sequence[str]) -> list[Branch]:
     """The steps of the iterative run; each one is the parent of the next."""
     if not spec.iterative.enabled:
         return []
@@ -309,7 +311,9 @@ def _iterative(spec: Spec, baseline: Stage, scan: Sequence[str]) -> list[Branch]
         before = epochs_before(spec.iterative.epochs, i - 1)
         schedule = schedule_place(spec, step, before)
         last = i == len(chain)
-        parent = pruned_stage(step_spec, parent, step, schedule, train, last, before, scan=scan)
+        parent = pruned_stage(
+            step_spec, parent, step, schedule, train, last, before, sensitivity=sensitivity
+        )
         model = PlannedModel(
             strategies.ITERATIVE, seed, i, step.target, parent.key, final=step.final
         )

@@ -42,13 +42,13 @@ def pruned_stage(
     last: bool = True,
     before: float = 0,
     segments: list[Json] | None = None,
-    scan: Sequence[str] = (),
+    sensitivity: Sequence[str] = (),
 ) -> Stage:
     """A pruning step and its training, `before` epochs after the baseline.
 
     `schedule` is (epochs before this step, epochs in all) of the learning-rate schedule;
     `segments` are the parts of a training with several schedules. No pruning step follows the
-    `last` one. `scan` are the keys of the sensitivity analysis that the allocation
+    `last` one. `sensitivity` are the keys of the sensitivity analysis that the allocation
     reads. The target is stored as text: rounded as other floats are, two targets that differ
     by one weight would share a key.
     """
@@ -71,7 +71,7 @@ def pruned_stage(
         keep_movement=(needs(spec.pruning.criterion, MOVEMENT) and not last) or None,
         first_epoch=rounded_after(before, step.epochs, schedule),
         lr_segments=segments,
-        scan=list(scan) if scan and step.target else None,
+        sensitivity=list(sensitivity) if sensitivity and step.target else None,
         seed=origin.seed,
         device=origin.device,
         precision=origin.precision,

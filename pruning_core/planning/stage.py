@@ -127,7 +127,7 @@ class FilesReader(Reader, Protocol):
 
 def stage_inputs(parent: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys of the stages that one with this parent and these settings reads."""
-    return tuple(filter(None, (parent, *(settings.get("scan") or ()))))
+    return tuple(filter(None, (parent, *(settings.get("sensitivity") or ()))))
 
 
 def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:

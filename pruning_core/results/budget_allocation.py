@@ -14,8 +14,8 @@ import pandas as pd
 
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.formatting import format_percent
+from pruning_core.methods.budgets import BUDGETS, Budget
 from pruning_core.results.budget_costs import BudgetFacts, Costs, zeros
-from pruning_core.results.budgets import BUDGETS, Budget
 from pruning_core.results.least_loss import LayerOptions, least_loss, loss_curve
 from pruning_core.results.sensitivity import (
     MAX_SPARSITY,
@@ -63,7 +63,7 @@ def allocate_within(facts: BudgetFacts, budget: str, limit: float) -> BudgetAllo
     `SpecError` where the measured sparsities do not allow it.
     """
     method = BUDGETS[budget]
-    costs = method.costs(facts)
+    costs: Costs = BUDGETS.load(budget)(facts)
     options = layer_options(facts.analysis, costs)
     most = limit if method.most else 1 - limit
     lowest = {name: float(x.sparsities[np.argmin(x.costs)]) for name, x in options.items()}

@@ -31,8 +31,8 @@ READY = (
     "status = 'queued' AND (parent = '' OR EXISTS"
     " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
     # Further inputs, see `planning.stage.stage_inputs`.
-    " AND NOT EXISTS (SELECT 1 FROM json_each(stages.settings, '$.scan') scanned"
-    " JOIN stages p ON p.key = scanned.value WHERE p.status != 'done')"
+    " AND NOT EXISTS (SELECT 1 FROM json_each(stages.settings, '$.sensitivity') analysis"
+    " JOIN stages p ON p.key = analysis.value WHERE p.status != 'done')"
     " AND NOT EXISTS (SELECT 1 FROM stages p WHERE p.status != 'done'"
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )

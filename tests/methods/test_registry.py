@@ -40,6 +40,7 @@ ARGUMENTS = {
     "resize method": 2,
     "file format": 0,
     "runtime": 0,
+    "budget": 1,
     "sparse kernel": 2,
     "dense kernel": 2,
     "stage kind": 1,

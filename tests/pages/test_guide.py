@@ -114,7 +114,10 @@ def test_defaults_and_values_are_those_of_the_command_line() -> None:
         "pruning.filter_norm": ("`2`", "`1`, `2`, `inf`"),
         "one_shot.amounts": ("`0,0.3,0.5,0.7,0.9`", "at least 0, below 1"),
         "iterative.enabled": ("on", "on, off"),
-        "pruning.allocation": ("`uniform`", "`uniform`, `global`, `erk`, `lamp`, `custom`"),
+        "pruning.allocation": (
+            "`uniform`",
+            "`uniform`, `global`, `erk`, `lamp`, `custom`, `budget`",
+        ),
     }
 
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.errors import SpecError
+from pruning_core.methods.budgets import BUDGETS
 from pruning_core.methods.layers import Layer
 from pruning_core.results.budget_allocation import allocate_within, least_loss_sparsities
 from pruning_core.results.budget_costs import BudgetFacts
-from pruning_core.results.budgets import BUDGETS
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec

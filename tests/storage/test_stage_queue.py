@@ -49,15 +49,15 @@ def test_a_stage_waits_for_all_stages_that_it_reads(queue: Queue) -> None:
     """The allocation by a budget reads the sensitivity analysis of every layer."""
     spec = replace(SMALL, pruning=replace(SMALL.pruning, allocation="budget"))
     job, planned = submit(queue, spec)
-    scan = {stage.key for stage in planned.stages if stage.kind == "sensitivity"}
-    reading = {stage.key for stage in planned.stages if scan <= set(stage.inputs)}
-    assert scan
+    sensitivity = {stage.key for stage in planned.stages if stage.kind == "sensitivity"}
+    reading = {stage.key for stage in planned.stages if sensitivity <= set(stage.inputs)}
+    assert sensitivity
     assert reading
     done: set[str] = set()
     while row := queue.claim("t", 2):
-        assert row.key not in reading or scan <= done
+        assert row.key not in reading or sensitivity <= done
         done.add(row.key)
-        if row.key in scan and scan <= done:
+        if row.key in sensitivity and sensitivity <= done:
             queue.fail(row.key, "t", "no memory")
         else:
             queue.finish(row.key, "t")

@@ -62,8 +62,8 @@ def prune(
     settings, initial = context.settings, initial_masks(context.store, context.row.parent)
     # Zeros of the initial weights stay, also where the target is below their share.
     pruning = {**settings.pruning, "keep_zeros": True} if initial else settings.pruning
-    if settings.scan:
-        pruning = _allocated(pruning, context, settings.scan)
+    if settings.sensitivity:
+        pruning = _allocated(pruning, context, settings.sensitivity)
     criterion, target = CRITERIA[pruning["criterion"]], float(settings.target)
     prunable = weights(model, pruning["layers"], pruning["exclude"])
     previous = _previous_masks(context) or initial
@@ -99,13 +99,13 @@ def prune(
 
 
 def _allocated(
-    pruning: dict[str, Any], context: Context[PrunedSettings], scan: Sequence[str]
+    pruning: dict[str, Any], context: Context[PrunedSettings], sensitivity: Sequence[str]
 ) -> dict[str, Any]:
     """The settings of pruning with the sparsities of the layers that a sensitivity analysis gives.
 
     Raises `SpecError` where the analysis does not reach the target.
     """
-    stages = [Stage(**context.store.settings(key)) for key in scan]
+    stages = [Stage(**context.store.settings(key)) for key in sensitivity]
     analysis = sensitivity_frame(stages, context.store)
     try:
         allocation = least_loss_sparsities(analysis, float(context.settings.target))

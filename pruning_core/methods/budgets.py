@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pruning_core.common.errors import shortened
 from pruning_core.common.formatting import format_bytes, format_macs, format_percent
 from pruning_core.methods.registry import Method, Registry
-from pruning_core.results import budget_costs
-from pruning_core.results.budget_costs import BudgetFacts, Costs
 
+COSTS = "pruning_core.results.budget_costs"
 ZEROS, TIME = "zeros", "ms"
 
 
 @dataclass(frozen=True)
 class Budget(Method):
-    """A quantity that is limited; `costs` gives what each layer takes of it.
+    """A quantity that is limited; the implementation gives what each layer takes of it.
 
     `units` are those in which people give a limit, with their factors; the first is the usual one.
     `most` is true where the limit is an upper one, false for a sparsity, which is a lower one.
@@ -25,7 +24,6 @@ class Budget(Method):
 
     units: Mapping[str, float] = field(default_factory=dict)
     most: bool = True
-    costs: Callable[[BudgetFacts], Costs] = budget_costs.zeros
     format: Callable[[float | None], str] = str
 
 
@@ -36,7 +34,7 @@ BUDGETS = Registry(
             ZEROS,
             "Overall sparsity",
             "At least this sparsity of all analyzed layers together.",
-            costs=budget_costs.zeros,
+            implementation=f"{COSTS}:zeros",
             units={"%": 0.01},
             most=False,
             format=lambda share: format_percent(share or 0.0, 2),
@@ -45,7 +43,7 @@ BUDGETS = Registry(
             "bytes",
             "File size",
             "At most this expected size of the sparse file.",
-            costs=budget_costs.file_bytes,
+            implementation=f"{COSTS}:file_bytes",
             units={"MB": 1e6, "kB": 1e3},
             format=format_bytes,
         ),
@@ -53,7 +51,7 @@ BUDGETS = Registry(
             "macs",
             "Multiply-accumulates",
             "At most so many multiply-accumulates with weights that are not zero, for one image.",
-            costs=budget_costs.macs,
+            implementation=f"{COSTS}:macs",
             units={"M": 1e6, "k": 1e3, "G": 1e9},
             format=format_macs,
         ),
@@ -62,7 +60,7 @@ BUDGETS = Registry(
             "Latency",
             "At most this time of the 1x1 convolutions and linear layers for one image, as the "
             "fastest kernels took on this machine.",
-            costs=budget_costs.milliseconds,
+            implementation=f"{COSTS}:milliseconds",
             units={"ms": 1.0},
             format=lambda ms: f"{ms:.3g} ms",
         ),
