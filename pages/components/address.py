@@ -19,6 +19,7 @@ from pruning_core.common.formatting import trimmed
 # Keys of the session.
 VISIT = "visit"
 ADDRESSES = "addresses"
+TEXTS = "texts"  # the last text of each select box, by its key
 MOST_NAMED = 6  # choices that a message lists
 NONE = "none"  # the text of an empty list, which differs from no parameter
 
@@ -264,6 +265,7 @@ class Address:
     ) -> Any:
         """Draw the select box of a parameter. `titles` are its options with their texts."""
         options = list(titles)
+        self._send_changed_text(name, titles)
         return st.selectbox(
             label,
             options,
@@ -274,6 +276,14 @@ class Address:
             width=width,
             on_change=on_change,
         )
+
+    def _send_changed_text(self, name: str, titles: Mapping[Any, str]) -> None:
+        """Set the value again where its option has a new text: the browser keeps the last text."""
+        texts: dict[str, str] = st.session_state.setdefault(TEXTS, {})
+        key, text = self.key(name), titles[self[name]]
+        if texts.get(key, text) != text:
+            self[name] = self[name]
+        texts[key] = text
 
     def segmented_control(self, name: str, label: str, titles: Mapping[Any, str], help: str) -> Any:
         """Draw a parameter whose options stand side by side; for `titles` see `select_box`."""

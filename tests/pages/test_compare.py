@@ -204,6 +204,20 @@ def test_the_reference_and_the_tested_sparsity_are_in_the_address(cache: Cache) 
     assert "There is no target sparsity '0.123'" in texts(wrong).replace("\\", "")
 
 
+def test_an_option_with_a_new_text_is_sent_to_the_browser_again(cache: Cache) -> None:
+    """With a second run the default reference gets another text, which the browser would keep."""
+    jobs = [run(cache), run(cache, shorter(QUICKSTART, 2), "Other")]
+    test = compare(jobs[0])
+    before = test.selectbox(key="Compare.reference")
+    test.multiselect(key="Compare.runs").set_value(jobs).run()
+    after = test.selectbox(key="Compare.reference")
+    assert (before.value, before.options[0]) != (after.value, after.options[0])
+    assert after.proto.set_value
+    assert after.proto.raw_value == after.options[0]
+    test.run()
+    assert not test.selectbox(key="Compare.reference").proto.set_value
+
+
 def damage_models(cache: Cache, job: str, n: int) -> list[str]:
     rows = [row for row in Queue(cache.queue).stages_of(job) if row.kind == "pruned"][:n]
     for row in rows:

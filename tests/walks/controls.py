@@ -145,6 +145,7 @@ def some(least: int = 0) -> Setter:
             text = options.nth(draw.randrange(options.count())).inner_text().strip()
             choose(page, label, text)
             chosen.append(text)
+            page.keyboard.press("Escape")  # an open list hides the rest from assistive software
         elif len(chosen) > least:
             position = draw.randrange(len(chosen))
             tags.nth(position).locator("button").click()
@@ -336,12 +337,16 @@ CONTROLS = {
         Control("Model, in order of sparsity", slide),
     ),
     "Layers": (
-        Control("Overall sparsity", slide),
+        Control("Allocate by", press_one, hides=True),
+        Control("Budget", select, hides=True, always=False),
+        Control("File size (limit)", typed("", "0.9 MB", "800 kB"), always=False),
+        Control("Overall sparsity", slide, always=False),
+        Control("Also after least squares", toggle, always=False),
         Control("Sparsity", slide),
         Control("Layer", select, ("Sparsity",)),
         Control("Run", select, MODELS),
         Control("Model", select, ("Sparsity",)),
-        Control("Unit (sensitivity)", press_one),
+        Control("Unit (sensitivity)", press_one, hides=True),
         Control("First model", select),
         Control("Compare with run", select, ("Second model",)),
         Control("Second model", select),
