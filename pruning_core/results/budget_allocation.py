@@ -25,7 +25,7 @@ from pruning_core.results.sensitivity import (
 )
 
 GRID = 0.01  # between measured sparsities
-ROUNDS = 20  # of bringing the cost of the whole model below the limit
+ROUNDS, NEAR = 8, 0.002  # of bringing the cost of the whole model to this share below the limit
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,23 @@ def allocate_within(facts: BudgetFacts, budget: str, limit: float) -> BudgetAllo
             possible=_possible(method, costs.of(lowest)),
             sparsities=Ref("sensitivity.sparsities"),
         )
-    least = float(sum(layer.costs.min() for layer in options.values()))
-    allowed = most - costs.rest
-    # The cost of the whole model may be a little more than the sum of its layers.
+    corrected = "corrected_loss" in facts.analysis
+    least, allowed = float(sum(layer.costs.min() for layer in options.values())), most - costs.rest
+    best: BudgetAllocation | None = None
+    # The cost of a model may differ a little from the sum over its layers, as that of a file does:
+    # the difference is corrected until the limit is kept and nearly used.
     for _ in range(ROUNDS):
         sparsities, loss = _least(options, max(allowed, least) + ROUNDING)
-        excess = costs.of(sparsities) - most
-        if excess <= ROUNDING or allowed < least:
+        cost = costs.of(sparsities)
+        if cost <= most + ROUNDING and (best is None or loss < best.loss):
+            best = BudgetAllocation(sparsities, loss, cost, corrected)
+        if costs.total is None or 0 <= most - cost <= NEAR * most or allowed < least:
             break
-        allowed -= excess
-    corrected = "corrected_loss" in facts.analysis
-    return BudgetAllocation(sparsities, loss, costs.of(sparsities), corrected)
+        allowed += (1 - NEAR / 2) * most - cost
+    if best is None:
+        sparsities, loss = _least(options, least + ROUNDING)
+        best = BudgetAllocation(sparsities, loss, costs.of(sparsities), corrected)
+    return best
 
 
 def allocation_text(chosen: BudgetAllocation, facts: BudgetFacts, budget: str) -> str:
