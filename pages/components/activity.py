@@ -16,6 +16,9 @@ POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 MOST_RUNS = 20
 ACTIVE_RUNS = "active runs"  # the key of the session: labels by id, when the page looked last
 LAST_LOOK = "last look at runs"  # the key of the session: that time, in seconds
+MESSAGES = "messages of ended runs"  # the key of the session: text and time of each toast
+# A page that is drawn anew so soon after a toast may have replaced it before the browser showed it.
+SHOWN_SECONDS = 1.5
 NEWEST = 5  # runs that may have started and ended between two looks
 ENDS = {
     "done": "has finished",
@@ -66,6 +69,11 @@ def _announce_ended(lab: Lab, active: list[JobProgress]) -> None:
     if looked is not None:  # a run whose results are cached may begin and end between two looks
         before |= lab.queue.submitted_since(looked, NEWEST)
     st.session_state.update({ACTIVE_RUNS: now, LAST_LOOK: looks})
+    messages: dict[str, float] = st.session_state.get(MESSAGES, {})
     for job in before.keys() - now.keys():
         if lab.queue.job(job) and (end := ENDS.get(job_progress(lab.queue, job).state)):
-            st.toast(f"{plain(before[job])} {end}.")
+            messages[f"{plain(before[job])} {end}."] = looks
+    messages = {text: sent for text, sent in messages.items() if looks - sent <= SHOWN_SECONDS}
+    st.session_state[MESSAGES] = messages
+    for text in messages:
+        st.toast(text)

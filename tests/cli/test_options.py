@@ -129,6 +129,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--finetune-threads", "2", {"finetune_threads": 2}),
     ("--sensitivity-sparsities", "0.5,0.9", {"sensitivity.sparsities": (0.5, 0.9)}),
     ("--sensitivity-images", "200", {"sensitivity.images": 200}),
+    ("--sensitivity-correction-images", "64", {"sensitivity.correction_images": 64}),
     ("--sensitivity-unit", "dependency_group", {"sensitivity.unit": "dependency_group"}),
     (
         "--bn-recalibration-images",

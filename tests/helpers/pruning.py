@@ -9,11 +9,15 @@ from torch import Tensor
 
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
 Tensors = dict[str, Tensor]
+# The allocations that follow from scores and sizes. In a pruning step, the one by a budget becomes
+# a custom one, with sparsities from a sensitivity analysis.
+MASK_ALLOCATIONS = [name for name, one in ALLOCATIONS.items() if not one.reads_sensitivity]
 
 
 def masks_of(

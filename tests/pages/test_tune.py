@@ -742,7 +742,7 @@ def test_a_settings_file_replaces_all_settings() -> None:
         (
             "pruning.allocation",
             "xx",
-            "lamp, custom. The page shows 'Uniform' instead.",
+            "custom, budget. The page shows 'Uniform' instead.",
         ),
         ("data.train_size", "-1", "it must be at least 0. The page shows 'all' instead."),
         ("nothing", "1", "nothing: there is no setting of this name. It is not used."),

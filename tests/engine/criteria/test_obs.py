@@ -23,12 +23,12 @@ from pruning_core.engine.masks.pruning_step import norms_of_zero_filters
 from pruning_core.engine.masks.units import mask_of_units, remaining_units
 from pruning_core.engine.models.layers import convolution_groups, weights
 from pruning_core.engine.models.traced_layers import traced_layers
-from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.granularity import GRANULARITIES, block_of, fits, pattern_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.stage_context import Progress, StageError
 from tests.helpers.models import weight_of
+from tests.helpers.pruning import MASK_ALLOCATIONS
 
 DOUBLE = torch.float64
 MAGNITUDE = to_dict(PruningSpec())
@@ -263,7 +263,7 @@ def test_a_linear_layer_has_at_most_the_error_of_magnitude_and_least_squares(see
 
 
 CASES = [(name, "uniform") for name in GRANULARITIES] + [
-    *(("unstructured", allocation) for allocation in ALLOCATIONS if allocation != "uniform"),
+    *(("unstructured", allocation) for allocation in MASK_ALLOCATIONS if allocation != "uniform"),
     ("block:4", "global"),
 ]
 

@@ -16,10 +16,10 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import empty_layers
 from pruning_core.engine.masks.selection import lamp_scores
 from pruning_core.engine.masks.units import mask_of_units, remaining_units
-from pruning_core.methods.allocation import ALLOCATIONS, MIN_DENSITY_ALLOCATIONS
+from pruning_core.methods.allocation import MIN_DENSITY_ALLOCATIONS
 from pruning_core.methods.granularity import units
 from pruning_core.methods.layers import units_to_keep
-from tests.helpers.pruning import masks_of
+from tests.helpers.pruning import MASK_ALLOCATIONS, masks_of
 
 Tensors = dict[str, Tensor]
 
@@ -75,7 +75,7 @@ def expected_count(
 
 
 @pytest.mark.parametrize("pruning", UNITS, ids=title)
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("allocation", MASK_ALLOCATIONS)
 @given(weights=tied(), a=st.floats(0, 0.5), b=st.floats(0, 0.5))
 @settings(deadline=None, max_examples=15)
 def test_totals_are_exact_and_pruned_units_stay_pruned(
@@ -109,7 +109,7 @@ def test_every_layer_keeps_its_minimum_density(
 
 
 @pytest.mark.parametrize("pruning", UNITS[1:], ids=title)
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("allocation", MASK_ALLOCATIONS)
 def test_the_memory_format_changes_no_mask(allocation: str, pruning: dict[str, Any]) -> None:
     torch.manual_seed(0)
     plain = {f"{i}.weight": torch.randn(8, 4, 3, 3) for i in range(3)}

@@ -18,13 +18,12 @@ from torch.nn.utils import prune
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.masks.units import joined_scores
-from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import GRANULARITIES, pattern_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from tests.helpers.models import named_weights
-from tests.helpers.pruning import masks_of
+from tests.helpers.pruning import MASK_ALLOCATIONS, masks_of
 
 BLOCKS = [name for name, granularity in GRANULARITIES.items() if granularity.block]
 PATTERNS = [name for name, granularity in GRANULARITIES.items() if granularity.pattern]
@@ -130,7 +129,7 @@ def blocks_of(mask: Tensor, block: int, groups: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("allocation", MASK_ALLOCATIONS)
 @given(
     drawn=st.lists(shapes(), min_size=1, max_size=3),
     granularity=st.sampled_from(BLOCKS),
