@@ -25,6 +25,8 @@ from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, serve
 from tests.walks.controls import CONTROLS
 from tests.walks.walk import Violation, Walk
 
+PROGRESS = 10  # walks after which the suite says how far it is
+
 
 def runs(folder: Path) -> Cache:
     """A cache with two finished runs, and an archived one, which needs no stages of its own."""
@@ -71,6 +73,8 @@ def walk(
             finally:
                 one.context.close()
             counts += one.counts
+            if (number + 1) % PROGRESS == 0:
+                print(f"{number + 1} of {walks} walks, {len(violations)} failed", flush=True)
             controls |= one.controls
         browser.close()
     return counts, controls, violations
