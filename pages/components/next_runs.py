@@ -18,7 +18,8 @@ from pruning_core.common.formatting import format_bytes
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import Estimate, estimate, estimate_text, probe
 from pruning_core.planning.plan import plan
-from pruning_core.results.next_runs import Proposal, proposals
+from pruning_core.results.next_runs import proposals
+from pruning_core.results.proposed_changes import Proposal
 from pruning_core.results.rows import Row
 from pruning_core.results.verdict import Verdict
 from pruning_core.settings.messages import for_page

@@ -10,7 +10,8 @@ import pytest
 
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
-from pruning_core.results.next_runs import Proposal, expected_bytes, proposals
+from pruning_core.results.next_runs import proposals
+from pruning_core.results.proposed_changes import Proposal, expected_bytes
 from pruning_core.results.verdict import MET, MISSED, UNRELIABLE, Verdict, verdicts_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
