@@ -78,7 +78,7 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
         live.draw_errors(now)
         live.draw_curves(lab, now, ADDRESS)
         live.draw_stages(now)
-        ADDRESS.write()
+        ADDRESS.write_part()
 
     draw()
 

@@ -120,7 +120,7 @@ def draw_verdicts(
     It is a fragment, so that the charts are not drawn again.
     """
     options.goal = draw_goal(ADDRESS)
-    ADDRESS.write()
+    ADDRESS.write_part()
     numbers = result_rows.run_numbers(rows)
     every = verdicts_of(rows, options.goal)
     for number, verdict in enumerate(every):

@@ -33,11 +33,12 @@ class Visit:
     `written` are the addresses that were written in it. After two quick moves of a slider the
     browser may still send the address of the first; it is no new link, and must not undo the
     second move. `values` are those of the page's parameters, `given` those that came with the
-    link, and `problems` what is wrong with it.
+    link, and `problems` what is wrong with it. `whole` is true while the whole page is drawn.
     """
 
     page: str
     opened: bool = False
+    whole: bool = True
     written: list[Parameters] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     given: Parameters = field(default_factory=dict)
@@ -45,9 +46,10 @@ class Visit:
 
 
 def visit_page(page: str) -> None:
-    """Begin a visit where the session showed another page before."""
+    """Begin to draw a page: with a new visit where the session showed another page before."""
     if page != getattr(st.session_state.get(VISIT), "page", None):
         st.session_state[VISIT] = Visit(page)
+    st.session_state[VISIT].whole = True
 
 
 def new_link() -> Parameters | None:
@@ -68,6 +70,7 @@ def link_opened(given: Parameters) -> None:
 def write_address(parameters: Parameters) -> None:
     """Make these the parameters of the address, and of the links to this page."""
     visit: Visit = st.session_state[VISIT]
+    visit.whole = False
     link_opened(parameters)
     st.session_state.setdefault(ADDRESSES, {})[visit.page] = parameters
     if st.query_params.to_dict() != parameters:
@@ -298,8 +301,17 @@ class Address:
         )
 
     def write(self) -> None:
-        """Write the values into the address; call after the widgets are drawn."""
+        """Write the values into the address; call once, after all widgets are drawn.
+
+        A page that is opened must write one address only. The browser may get it before the path of
+        the page: it then belongs to the page that is left, see `history`.
+        """
         write_address(self.texts())
+
+    def write_part(self) -> None:
+        """Write the values from a part of a page that is drawn alone; else the page does it."""
+        if not self._visit().whole:
+            write_address(self.texts())
 
     def texts(self) -> Parameters:
         """The values as parameters of the address; call after the widgets are drawn."""

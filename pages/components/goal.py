@@ -110,6 +110,10 @@ def draw_goal(address: Address) -> Goal:
                 except ValueError as error:
                     limits[name] = None
                     st.error(inline(f"{quoted(text)}: {error}. This limit is not used."))
+    if any(address[name] != text for name, text in st.session_state.get(GOAL, {}).items()):
+        # The fields stand in a part of the page that is drawn alone, such as the list of runs: the
+        # links to other pages must take the new goal along.
+        st.rerun()
     return _goal(limits)
 
 

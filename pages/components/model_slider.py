@@ -95,11 +95,11 @@ def draw_model_slider(lab: Lab, jobs: Sequence[Job], rows: list[Row], address: A
     models = {row["key"]: row for row in models_in_order(rows, run)}
     if not models:
         st.caption("This run has no finished pruned model yet.")
-        address.write()
+        address.write_part()
         return
     names = titles(Outline.from_json(by_id[run].outline))
     key = _pick_model(models, {key: names[key][0] for key in models}, address)
-    address.write()
+    address.write_part()
     _draw_model(models[key], names[key][0])
     _draw_changes(lab, by_id[run], models[key], rows)
 

@@ -69,7 +69,7 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
         if more or address["page"] > 1:
             _draw_paging(address, more)
         _draw_actions(lab, address, selected, [run.job.id for run in runs])
-        address.write()
+        address.write_part()
 
     draw()
 

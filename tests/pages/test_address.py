@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import address
 from pages.components.goal import read_limit
 from pruning_core.common.paths import Cache
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
 from pruning_core.storage.jobs import Queue
 from tests.helpers.pages import finished, open_page, texts
 
 pytestmark = pytest.mark.usefixtures("no_worker")
+PAGES = ("1_Tune", "2_Runs", "3_Compare", "4_Layers", "5_Export")
 
 
 def params(test: AppTest) -> dict[str, str]:
@@ -38,6 +43,29 @@ def test_a_link_restores_all_that_compare_shows(cache: Cache) -> None:
     test = open_page("pages/3_Compare.py", runs="none")
     assert test.multiselect(key="Compare.runs").value == []
     assert [box.value for box in test.info] == ["Choose one or more runs."]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_that_is_opened_writes_one_address(
+    cache: Cache, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one could be taken for the address of the page that is left."""
+    finished(cache, replace(QUICKSTART, seeds=(0, 1)))
+    finished(cache, replace(QUICKSTART, seeds=(2,)), "Other")
+    written: list[dict[str, str]] = []
+    monkeypatch.setattr(address, "write_address", _recorded(written))
+    open_page(f"pages/{page}.py")
+    assert len(written) == 1
+
+
+def _recorded(written: list[dict[str, str]]) -> Callable[[dict[str, str]], None]:
+    write = address.write_address
+
+    def write_and_record(parameters: dict[str, str]) -> None:
+        written.append(parameters)
+        write(parameters)
+
+    return write_and_record
 
 
 def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
