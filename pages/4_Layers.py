@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components import layer_table, live
+from pages.components import allocation, layer_table, live
 from pages.components.address import Address, Parameter, choice, number
 from pages.components.chart import draw_chart
 from pages.components.facts import files_listed
@@ -62,8 +62,7 @@ ADDRESS = Address(
     "Layers",
     Parameter("run"),
     Parameter("unit"),
-    *layer_table.ALLOCATION,
-    number("overall", 80.0, 1.0, 99.0),
+    *allocation.PARAMETERS,
     choice("corrected", [False, True]),
     layer_table.LAYERS,
     Parameter("model"),

@@ -9,26 +9,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.components.address import Address, Parameter, choice
+from pages.components.address import Address, Parameter
+from pages.components.allocation import draw_allocation
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
-from pages.components.run_stage import run_stage
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, format_percent, trimmed
 from pruning_core.common.names import within_name
-from pruning_core.methods.budgets import BUDGETS, TIME, ZEROS, read_limit
 from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.planning.timing import sparse_speedup_stage
-from pruning_core.results.budget_allocation import allocate_within, allocation_text
-from pruning_core.results.budget_costs import budget_facts
-from pruning_core.results.sensitivity import allocate, rounded, sparsity_texts
-from pruning_core.results.sparse_speedup import sparse_speedup_frame
+from pruning_core.results.sensitivity import sparsity_texts
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
@@ -39,11 +34,6 @@ TABLE, TABLES, TABLE_RUN = "layer sparsities", "layer tables", "run of the layer
 PERCENT, CHOSEN = "Sparsity", "Chosen"
 TABLE_HEIGHT = 290  # pixels
 Chooser = Callable[[str], None]  # what a click on a layer does
-EQUAL_DROP, LEAST_LOSS = "equal_drop", "least_loss"
-RULES = {
-    EQUAL_DROP: ("Equal accuracy drop", "Every layer alone loses the same accuracy."),
-    LEAST_LOSS: ("Budget (least loss)", "The losses of the layers have the least sum."),
-}
 
 
 def read_table(text: str) -> dict[str, float]:
@@ -58,7 +48,6 @@ def read_table(text: str) -> dict[str, float]:
     return table
 
 
-ALLOCATION = (choice("allocate", list(RULES)), choice("budget", list(BUDGETS)), Parameter("limit"))
 LAYERS = Parameter("layers", {}, read_table, lambda table: ",".join(sparsity_texts(table)))
 
 
@@ -147,96 +136,11 @@ def draw_custom_sparsity(
         if name not in sizes:
             layers_text = f"The model has {format_count(len(sizes), 'prunable layer')}."
             address.reject(f"There is no prunable layer {quoted(name)}. {layers_text}")
-    draw_suggestion(lab, spec, analysis, address)
+    if suggested := draw_allocation(lab, spec, analysis, address):
+        start_table(suggested)
     sparsities = edit_table(job, sizes, unit_noun(pruning), address["layer"])
     address["layers"] = {name: round(share, 6) for name, share in sparsities.items() if share}
     draw_run(lab, spec, sparsities, sizes)
-
-
-def draw_suggestion(lab: Lab, spec: Spec, analysis: pd.DataFrame, address: Address) -> None:
-    """How the sparsities are allocated, the limit, and the button that allocates."""
-    rule = address["allocate"]
-    st.radio(
-        "Allocate by",
-        list(RULES),
-        index=list(RULES).index(rule),
-        format_func=lambda name: RULES[name][0],
-        captions=[text for _, text in RULES.values()],
-        horizontal=True,
-        key=address.key("allocate"),
-        help="Both use the sensitivity analysis of layers. Rounded to whole or half percent.",
-    )
-    budget = pick_budget(address) if rule == LEAST_LOSS else ZEROS
-    limit_text = "" if budget == ZEROS else draw_limit(budget, address)
-    if budget == ZEROS:
-        st.slider(
-            "Overall sparsity",
-            1.0,
-            99.0,
-            address["overall"],
-            0.5,
-            format="%.1f %%",
-            key=address.key("overall"),
-            help="The sparsity of all analyzed layers together.",
-        )
-    if analysis.empty:
-        st.caption(
-            "Enter a sparsity for each layer. After a sensitivity analysis with the unit layer, "
-            "this page can suggest them."
-        )
-    kernels = timed_kernels(lab, spec) if budget == TIME and not analysis.empty else pd.DataFrame()
-    ready = not analysis.empty and (budget != TIME or not kernels.empty)
-    if not st.button(
-        "Allocate from sensitivity",
-        disabled=not ready,
-        help="Fills the table below. You can change each sparsity afterwards.",
-    ):
-        return
-    overall = address["overall"] / 100
-    try:
-        if rule == EQUAL_DROP:
-            start_table(rounded(analysis, allocate(analysis, overall), overall))
-            return
-        limit = overall if budget == ZEROS else read_limit(budget, limit_text)
-        facts = budget_facts(analysis, spec, lab.store, kernels)
-        chosen = allocate_within(facts, budget, limit)
-    except SpecError as error:
-        st.error(inline(for_page(error.for_field(""))))
-    except ValueError as error:
-        st.error(inline(f"{BUDGETS[budget].title}: {error}"))
-    else:
-        start_table(chosen.sparsities)
-        st.success(inline(allocation_text(chosen, facts, budget)))
-
-
-def pick_budget(address: Address) -> str:
-    """What the budget limits, one of `BUDGETS`."""
-    titles = {name: method.title for name, method in BUDGETS.items()}
-    address.select_box("budget", "Budget", titles, "What the sparsities together must keep to.")
-    return str(address["budget"])
-
-
-def draw_limit(budget: str, address: Address) -> str:
-    """The field of an upper limit. Returns its text."""
-    method = BUDGETS[budget]
-    unit = next(iter(method.units))
-    return st.text_input(
-        f"{method.title} (limit)",
-        address["limit"],
-        key=address.key("limit"),
-        placeholder=f"2 {unit}",
-        help=f"{method.help} Give a number with a unit: {', '.join(method.units)}.",
-    )
-
-
-def timed_kernels(lab: Lab, spec: Spec) -> pd.DataFrame:
-    """The times of the kernels of the baseline's layers on this machine; empty until measured."""
-    baseline = plan(replace(spec, seeds=spec.seeds[:1]), lab.store).models[0]
-    stage = sparse_speedup_stage(baseline.key)
-    text = "Takes about a minute. The worker runs nothing else meanwhile."
-    if not run_stage(lab, [stage], "Measure kernels", busy="Measuring kernels", help=text):
-        return pd.DataFrame()
-    return sparse_speedup_frame(stage, lab.store)
 
 
 def edit_table(job: str, sizes: Mapping[str, int], noun: str, chosen: str) -> dict[str, float]:
