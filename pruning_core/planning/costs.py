@@ -141,10 +141,14 @@ def _(settings: CorrectionSettings, sizes: Sizes) -> float:
 
 @_untrained_steps.register
 def _(settings: SensitivitySettings, sizes: Sizes) -> float:
-    # One pass without pruning, and one for each sparsity.
+    # One pass without pruning, and one for each sparsity; least squares takes one of its images,
+    # and each sparsity is measured with it, too.
     passes = 1 + len(settings.sparsities)
     images = min(settings.images or sizes.validation, sizes.validation)
-    return FORWARD * passes * images
+    if settings.correction_images is None:
+        return FORWARD * passes * images
+    corrected = len(settings.sparsities) * images + min(settings.correction_images, sizes.train)
+    return FORWARD * (passes * images + corrected)
 
 
 def _calibration_images(scoring: Mapping[str, Any], sizes: Sizes) -> float:

@@ -73,6 +73,9 @@ def test_a_sensitivity_analysis_takes_its_forward_passes() -> None:
     more = seconds(spec, Facts(spec), cores=1).high - seconds(without, Facts(without), cores=1).high
     each = 7 * 100 / 3 / (MODEL["images_per_second"] * TRAINING_SHARE[0])
     assert more == pytest.approx(layers * (each + SECONDS_PER_STAGE[1]))
+    twice = replace(spec, sensitivity=replace(analysis, correction_images=50))
+    more = seconds(twice, Facts(twice), cores=1).high - seconds(spec, Facts(spec), cores=1).high
+    assert more == pytest.approx(layers * each * (6 * 100 + 50) / (7 * 100))
     all_images = replace(spec, sensitivity=replace(analysis, images=0))
     assert (
         seconds(all_images, Facts(all_images), cores=1).remaining
