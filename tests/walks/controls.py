@@ -45,8 +45,13 @@ class Control:
         return self.label.removeprefix(TAB)
 
 
-def _field(page: Page, label: str) -> Locator:
+def _fields(page: Page, label: str) -> Locator:
     return page.locator(f'input[aria-label="{label}"]')
+
+
+def _field(page: Page, label: str) -> Locator:
+    # While a page is drawn anew, a control may stand in it twice for a moment.
+    return _fields(page, label).first
 
 
 def slide(page: Page, label: str, draw: random.Random) -> str:
@@ -133,7 +138,7 @@ def some(least: int = 0) -> Setter:
     """A function that adds or removes an option of a multiselect with at least so many."""
 
     def add_or_remove(page: Page, label: str, draw: random.Random) -> str:
-        box = page.locator('[data-testid="stMultiSelect"]', has=_field(page, label)).first
+        box = page.locator('[data-testid="stMultiSelect"]', has=_fields(page, label)).first
         tags = box.locator(".react-aria-ComboBox [data-tag]")
         chosen = [tag.get_attribute("aria-label") or "" for tag in tags.all()]
         options = page.get_by_role("option").filter(
@@ -172,7 +177,7 @@ def toggle(page: Page, label: str, draw: random.Random) -> str:
     """Click a checkbox. Returns whether it is then checked."""
     box = _field(page, label)
     before = box.is_checked()
-    page.locator("label", has=_field(page, label)).first.click()
+    page.locator("label", has=_fields(page, label)).first.click()
     return str(not before).lower()
 
 
