@@ -49,7 +49,7 @@ STYLE = """
 </style>
 """
 RUN_WIDTH = 160
-BAD_LINK = "Some settings in this link are not valid; defaults are used for:"
+BAD_LINK = "Part of this link is not valid:"
 NO_IMAGES = (
     "Upload a .zip file, or enter the path of a folder. The layout is train/class/\\* and "
     "test/class/\\*, or class/\\*."

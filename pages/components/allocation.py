@@ -86,7 +86,7 @@ def pick_rule(address: Address) -> str:
         captions=[text for _, text in RULES.values()],
         horizontal=True,
         key=address.key("allocate"),
-        help="Both use the sensitivity analysis of layers. Rounded to whole or half percent.",
+        help="Both use the sensitivity analysis of layers.",
     )
     return str(address["allocate"])
 

@@ -7,9 +7,9 @@ moved ten times the button Back has no effect for ten clicks.
 from __future__ import annotations
 
 # Topics of the Guide are pages to a reader, so Back returns to the last one; other parameters are
-# dropped without an entry. The parameters of a
-# new page may arrive before Streamlit has changed the path. Then the entry of the page that is left
-# gets its own back: they are told by the new path, which comes with the same parameters.
+# dropped without an entry. The parameters of a new page may arrive before Streamlit has changed the
+# path. Then the entry of the page that is left gets its own parameters back: the new path comes
+# with the same parameters.
 SCRIPT = """<script>
 (() => {
     const push = history.pushState, replace = history.replaceState;

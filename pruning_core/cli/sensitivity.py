@@ -56,7 +56,7 @@ def add_sensitivity_options(command: argparse.ArgumentParser) -> None:
     """The options of the command: those of `compare`, and the allocation."""
     add_compare_options(command)
     allocation = command.add_mutually_exclusive_group()
-    text = "print the per-layer sparsities with equal accuracy loss and this overall sparsity"
+    text = "print the per-layer sparsities with equal accuracy drops and this overall sparsity"
     allocation.add_argument(ALLOCATE, type=share, metavar="F", help=text)
     text = (
         "print the per-layer sparsities with the least sum of losses within a budget: zeros=80%%, "

@@ -153,7 +153,7 @@ def test_long_seeds_survive_their_text_field() -> None:
 def test_one_bad_value_in_a_link_changes_no_other() -> None:
     test = tune(**{"iterative.target": "x", "iterative.iterations": "3", "model.width": "2"})
     (warning,) = test.warning
-    assert "defaults are used for: Target sparsity: 'x' cannot be read." in warning.value
+    assert "Part of this link is not valid: Target sparsity: 'x' cannot be read." in warning.value
     assert widget(test, "iterative.iterations").value == 3
     assert widget(test, "model.width").value == 2.0
     assert widget(test, "iterative.target").value == 90.0

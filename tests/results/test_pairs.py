@@ -135,14 +135,14 @@ def test_runs_that_share_stages_lose_no_seed(kind: str) -> None:
     runs = [in_run(rows, str(i), *seeds) for i, seeds in enumerate(SHARED[kind])]
     alone, shared = pair_results(rows), pair_results([row for run in runs for row in run])
 
-    def tests(results: list[PairResult]) -> list[tuple[object, ...]]:
+    def outcomes(results: list[PairResult]) -> list[tuple[object, ...]]:
         return sorted(
             (*result.names, result.test.pairing, result.test.p, result.test.adjusted)
             for result in results
             if result.test
         )
 
-    assert tests(shared) == tests(alone)
+    assert outcomes(shared) == outcomes(alone)
     (over,) = [r for r in shared if r.names[1] == "baseline" and len(r.comparison.first) == 3]
     last = {"nested": "1", "joined by a third": "2"}.get(kind, "0 and 1")
     assert over.runs == last
