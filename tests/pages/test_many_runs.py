@@ -81,7 +81,7 @@ def counted() -> Iterator[Counter[str]]:
 
 @pytest.mark.parametrize("page", CONTROLS)
 def test_a_page_reads_no_more_when_there_are_more_runs(
-    caches: dict[int, Cache], shown: Callable[[Cache, str], AppTest], page: str
+    caches: dict[int, Cache], shown: Callable[[Cache, str], AppTest], settled: None, page: str
 ) -> None:
     costs = {}
     for runs, cache in caches.items():
