@@ -13,6 +13,7 @@ import streamlit as st
 from pages.components import int8_series, live, matrix, model_slider
 from pages.components.address import Address, choice, id_list
 from pages.components.chart import cached, draw_chart
+from pages.components.compared_latency import draw_compared_latency
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.goal import PARAMETERS as GOAL
@@ -330,7 +331,8 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     compared = with_reference(finished, reference)
     draw_charts(compared, x, options.color_by)
     int8_series.draw_button(lab, frame)
-    draw_matrix(finished, reference, ADDRESS, identity(finished))
+    table = draw_matrix(finished, reference, ADDRESS, identity(finished))
+    draw_compared_latency(lab, table, jobs)
     draw_model_slider(lab, jobs, compared, ADDRESS)
     draw_corrections(frame)
     header_with_guide("Table", "metrics", "sparsity")

@@ -9,7 +9,7 @@ from __future__ import annotations
 # Topics of the Guide are pages to a reader, so Back returns to the last one; other parameters are
 # dropped without an entry. The parameters of a new page may arrive before Streamlit has changed the
 # path. Then the entry of the page that is left gets its own parameters back: the new path comes
-# with the same parameters.
+# with the same parameters. Parameters from before the last click belong to the page that is left.
 SCRIPT = """<script>
 (() => {
     const push = history.pushState, replace = history.replaceState;
@@ -18,6 +18,8 @@ SCRIPT = """<script>
         return `${parameters.get("topic")} ${parameters.get("section")}`;
     };
     let last = null;
+    for (const event of ["click", "popstate"])
+        addEventListener(event, () => { last = null; }, true);
     history.pushState = function (state, title, url) {
         const next = new URL(url ?? "", location.href), path = location.pathname;
         const topics = path.endsWith("/Guide") && topic(next) !== topic(location);

@@ -82,10 +82,10 @@ def _pick_tested(rows: list[Row], address: Address) -> float | str | None:
     return float(chosen)
 
 
-def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Hashable) -> None:
+def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Hashable) -> Matrix:
     """The section: the matrix, and, folded, its tests and those of all pairs one by one.
 
-    `identity` tells the models from others.
+    `identity` tells the models from others. Returns the matrix.
     """
     st.header("Differences")
     tested = _pick_tested(rows, address)
@@ -105,6 +105,7 @@ def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Has
                 f"{between}The p-values are corrected with Holm's method over all rows with the "
                 "same pairing: over images, or over seeds. Each interval is of its pair alone."
             )
+    return table
 
 
 def matrix_html(table: Matrix) -> str:

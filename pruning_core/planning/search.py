@@ -82,7 +82,8 @@ class SearchStrategy:
     """A pruning strategy of the search.
 
     `build` makes the spec from the base spec, the target sparsity and the epochs. A strategy
-    that stays `dense` prunes nothing. A `control` is measured, but cannot win.
+    that stays `dense` prunes nothing. A `control` is measured, but cannot win. The sparsities of
+    the search count all weights; where `counts_all_weights` is false, only the prunable ones.
     """
 
     text: str
@@ -91,6 +92,7 @@ class SearchStrategy:
     recovery: RecoverySpec = field(default_factory=RecoverySpec)
     dense: bool = False
     control: bool = False
+    counts_all_weights: bool = True
 
 
 SEARCH_STRATEGIES: dict[str, SearchStrategy] = {
@@ -143,8 +145,8 @@ def target_for(strategy: SearchStrategy, sparsity: float, layers: Iterable[Layer
 
     None where the prunable layers are too few to reach it.
     """
-    if strategy.dense:
-        return 0.0
+    if strategy.dense or not strategy.counts_all_weights:
+        return 0.0 if strategy.dense else sparsity
     layers = list(layers)
     chosen = prunable(layers, strategy.pruning.layers, strategy.pruning.exclude)
     total, possible = (sum(layer.size for layer in group) for group in (layers, chosen))

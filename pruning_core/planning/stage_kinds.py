@@ -189,7 +189,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.latency.stage:latency",
             settings=measurement_types.LatencySettings,
             result=measurement_types.LatencyResult,
-            version=6,
+            version=7,
             timed=True,
             derived=True,
         ),

@@ -86,12 +86,14 @@ def latency_stages(
     names: Iterable[str] = tuple(RUNTIMES),
     conditions: Conditions = Conditions(),
     machine: str = "",
+    with_references: bool = False,
 ) -> list[Stage]:
     """The stages that measure the latency of finished models, interleaved: one for each backend.
 
     `models` are keys, the dense baseline's first. `skipped_notes` tells which runtimes are not
-    measured. A stage with a sparse runtime also times the dense model in all dense runtimes that
-    are installed, so that it is compared with the fastest of them. A stage takes all cores. The
+    measured. A stage with a sparse runtime, and `with_references` each stage, also times the dense
+    model in all dense runtimes that are installed, so that models are compared with the fastest of
+    them. A stage takes all cores. The
     machine's name is part of the key, because latencies of machines differ. Raises `SpecError`.
     """
     check(len(models) > 0, "points", "give at least the dense model.")
@@ -104,7 +106,7 @@ def latency_stages(
         if backend.package in missing or not batches:
             continue
         runtimes = [name for name in names if RUNTIMES[name].backend == key]
-        sparse = any(RUNTIMES[name].sparse for name in runtimes)
+        compared = with_references or any(RUNTIMES[name].sparse for name in runtimes)
         settings = LatencySettings(
             runs=[{"point": model, "runtime": name} for name in runtimes for model in models],
             batches=list(batches),
@@ -115,7 +117,7 @@ def latency_stages(
             images=RANGE_IMAGES,
             seed=SEED,
             machine=machine or platform.node(),
-            references=_references(runtimes) if sparse else None,
+            references=_references(runtimes) if compared else None,
         )
         parent, cores = models[min(1, len(models) - 1)], max(usable_cores(), *conditions.threads)
         stages.append(Stage(LATENCY, parent, stored(settings), threads=cores))

@@ -61,7 +61,8 @@ def latency_frame(
     95 % interval: the effect of pruning.
     `speedup_over_first` is that over the dense model in `first_runtime`: the effect of pruning
     and of the file format together. Both are missing without a dense model to compare with.
-    `speedup_over_fastest` is that of a sparse runtime over the dense model in `fastest_runtime`.
+    `speedup_over_fastest` is that over the dense model in `fastest_runtime`, the fastest of the
+    dense runtimes; it is missing where they were not timed beside this one.
     `role` is dense, candidate, control or reference; the control is the dense model timed against
     itself, which shows the noise of this machine, a reference the dense model in another backend.
     """

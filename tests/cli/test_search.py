@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pruning_core.cli.accuracy_search import table
 from pruning_core.cli.main import main
-from pruning_core.cli.search import table
 from pruning_core.common.paths import Cache
 from pruning_core.planning import search
 from pruning_core.planning.search import SEARCH_STRATEGIES, Trial, finalists

@@ -35,6 +35,7 @@ from pruning_core.storage.store import Store
 from tests.helpers.export_page import press, shown
 from tests.helpers.frames import comparison, frame, point
 from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.latency import measurement, timed
 from tests.helpers.pages import open_page, put, texts
 from tests.results.test_models import result
 
@@ -319,6 +320,7 @@ def test_the_words_of_the_page(cache: Cache) -> None:
         "Next",
         "Charts",
         "Differences",
+        "Latency on this machine",
         "Models one by one",
         "Training-free correction",
         "Table",
@@ -382,6 +384,34 @@ def test_the_slider_moves_through_the_models_in_order_of_sparsity(cache: Cache) 
     (table,) = [one.value for one in test.dataframe if "This model" in one.value]
     assert list(table["Class"]) == ["<seven>", "one"]
     assert list(table["Difference (points)"]) == ["\u221260", "\u221210"]
+
+
+def test_what_blocks_cost_and_buy_stands_side_by_side(cache: Cache) -> None:
+    blocks = replace(QUICKSTART.pruning, granularity="block:4", allocation="global")
+    jobs = run(cache, label="Weights"), run(cache, replace(QUICKSTART, pruning=blocks), "Blocks")
+    at = press(compare(*jobs), "Measure latency")
+    queue, store = Queue(cache.queue), Store(cache)
+    keys = queue._all("SELECT key FROM stages WHERE kind = 'latency'")
+    stages = [row for key in keys if (row := queue.stage(key["key"]))]
+    dense, *models = dict.fromkeys(one["point"] for one in stages[0].settings["runs"])
+    assert len(models) == 6, "three strategies at 90 %, in two runs"
+    for row in stages:
+        runtime = row.settings["runs"][0]["runtime"]
+        pruned = [
+            timed(key, "candidate", ratio=1.0, runtime=runtime, fastest=1.0 + i / 10)
+            for i, key in enumerate(models, start=1)
+        ]
+        rows = [timed(dense, "dense", runtime=runtime, fastest=0.9), *pruned]
+        put(store, row.key, row.kind, measurement(rows))
+    at.run()
+    assert not at.exception
+    (table,) = [one.value for one in at.dataframe if "Fastest runtime" in one.value]
+    by_name = {row["Model"]: row for row in table.to_dict("records")}
+    assert {name.split(",")[0] for name in by_name} == {"Weights", "Blocks"}
+    assert {"Weights, one-shot at 90 %", "Blocks, iterative at 90 %"} <= set(by_name)
+    speedups = [row["Speed-up vs fastest dense (95 % CI)"] for row in by_name.values()]
+    assert [text.split("x")[0] for text in speedups] == ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6"]
+    assert all(row["Accuracy"] and row["Difference (points)"] for row in by_name.values())
 
 
 def test_changed_predictions_are_computed_without_a_click_where_the_images_are_few(

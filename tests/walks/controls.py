@@ -262,7 +262,12 @@ CONTROLS = {
     "Home": (),
     "Guide": (Control("topic", open_topic, visit=True),),
     "Tune": (
-        Control("Data set", one_of("Digits (bundled)", "MNIST", "Your own images"), hides=True),
+        Control(
+            "Data set",
+            one_of("Digits (bundled)", "MNIST", "Your own images"),
+            (f"{TAB}Data augmentation",),
+            hides=True,
+        ),
         Control("Model", one_of("mobilenet_v2", "resnet18", "mobilenet_v3_small"), hides=True),
         Control("Initial weights", select, hides=True),
         Control("Pruning steps", slide, always=False),

@@ -16,7 +16,7 @@ from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.workers import until
 from tests.walks.controls import choose, open_list
 from tests.walks.suite import runs
-from tests.walks.walk import RECORDER, SEEN, SLOW
+from tests.walks.walk import RECORDER, SEEN, SLOW, stop_without_lock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -97,8 +97,7 @@ def test_a_link_shows_its_values_alone_while_the_inspections_are_slow(
     page.goto(server)  # starts the worker
     settled(page, "Pruning Lab")
     worker = until(WorkerRecord(cache.queue).current, "the worker")
-    with Queue(cache.queue)._write():  # the worker does not hold the lock while it is stopped
-        os.kill(worker["pid"], signal.SIGSTOP)
+    stop_without_lock(worker["pid"], cache)
     try:
         for reload in (False, True):
             if reload:
@@ -142,6 +141,21 @@ def test_back_returns_to_the_choices_of_tune_in_one_step(server: str, page: Page
     page.go_forward()
     settled(page, "Set up a comparison")
     assert shows(page, "Pruning steps", "8")
+
+
+def test_back_returns_to_the_goal_that_the_next_page_shares(server: str, page: Page) -> None:
+    page.goto(f"{server}/Tune")
+    settled(page, "Set up a comparison")
+    size = page.get_by_label("Max. size (MB)", exact=True)
+    size.fill("0.5")
+    size.press("Enter")
+    page.wait_for_url("**/Tune?max_mb=0.5")
+    go(page, "Runs")
+    settled(page, "Runs")
+    page.go_back()
+    settled(page, "Set up a comparison")
+    assert page.url.endswith("/Tune?max_mb=0.5")
+    assert shows(page, "Max. size (MB)", "0.5")
 
 
 def select_first(page: Page, label: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -333,10 +334,7 @@ class Walk:
         """The worker does nothing meanwhile."""
         worker: dict[str, Any] | None = WorkerRecord(self.cache.queue).current()
         if worker:
-            # With the lock, so that the worker does not hold it while it is stopped.
-            with Queue(self.cache.queue)._write():
-                os.kill(worker["pid"], signal.SIGSTOP)
-                _wait_until_stopped(worker["pid"])
+            stop_without_lock(worker["pid"], self.cache)
             self.counts["worker stopped"] += 1
         try:
             yield
@@ -348,6 +346,28 @@ class Walk:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+class ImpatientQueue(Queue):
+    """Waits for no lock."""
+
+    lock_seconds = 0.1
+
+
+def stop_without_lock(pid: int, cache: Cache) -> None:
+    """Stop a worker while it holds no lock of the queue, which the pages would wait for."""
+    reader = ImpatientQueue(cache.queue)
+    while True:
+        with Queue(cache.queue)._write():
+            os.kill(pid, signal.SIGSTOP)
+            _wait_until_stopped(pid)
+        # A connection that is being closed may hold a lock that no reader passes.
+        try:
+            reader.busy()
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+        else:
+            return
 
 
 def _wait_until_stopped(pid: int) -> None:

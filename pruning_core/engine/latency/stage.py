@@ -208,22 +208,25 @@ def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, 
     """A row for each model of a group: its latency, and its speed-up over the dense model.
 
     `ratio` is the speed-up over the dense model in the same runtime, `first_ratio` over the first
-    model of the group, the dense model in the first runtime. `fastest_ratio` is that of a sparse
-    runtime over the dense model in `fastest_runtime`, the dense runtime with the lowest median.
+    model of the group, the dense model in the first runtime. `fastest_ratio` is that over the dense
+    model in `fastest_runtime`, the dense runtime with the lowest median. Only sparse runtimes and
+    groups with references have it.
     """
     first = next(iter(group.times))
     control = next((candidate for candidate in group.times if candidate.control), None)
     width = control_width(_ratio(group, first, control) if control else None)
-    fastest = _fastest_dense(group)
+    fastest, roles = _fastest_dense(group), {c: _role(c, first) for c in group.times}
+    has_references = "reference" in roles.values()
     rows = []
     for candidate, times in group.times.items():
-        sparse = RUNTIMES[candidate.runtime].sparse
+        in_fastest = has_references or RUNTIMES[candidate.runtime].sparse
+        reference = fastest if in_fastest and not candidate.control else None
         dense = first if candidate.control else Candidate(first.point, candidate.runtime)
         rows.append(
             {
                 "point": candidate.point,
                 "runtime": candidate.runtime,
-                "role": _role(candidate, first),
+                "role": roles[candidate],
                 "batch": group.batch,
                 "threads": group.threads,
                 "bytes": sizes.get(Candidate(candidate.point, candidate.runtime)),
@@ -231,10 +234,8 @@ def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, 
                 **_comparison("", _ratio(group, dense, candidate), width),
                 **_comparison("first_", _ratio(group, first, candidate), width),
                 "first_runtime": first.runtime,
-                **_comparison(
-                    "fastest_", _ratio(group, fastest if sparse else None, candidate), width
-                ),
-                "fastest_runtime": fastest.runtime if sparse and fastest else None,
+                **_comparison("fastest_", _ratio(group, reference, candidate), width),
+                "fastest_runtime": reference.runtime if reference else None,
                 "core_share": group.core_share,
             }
         )

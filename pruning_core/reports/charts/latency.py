@@ -73,7 +73,8 @@ def _selected(
 
 def _over_fastest(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of sparse runtimes, with the speed-up over the fastest dense runtime."""
-    rows = rows[rows[f"speedup{OVER_FASTEST}"].notna()].copy()
+    sparse = rows["runtime"].map(lambda name: RUNTIMES[name].sparse)
+    rows = rows[sparse & rows[f"speedup{OVER_FASTEST}"].notna()].copy()
     if rows.empty:
         return rows
     rows["runtime_title"] += " vs dense in " + rows["fastest_runtime"].map(RUNTIMES.titles)

@@ -1,0 +1,139 @@
+"""Search for the fastest model: strategies whose models some runtime computes faster.
+
+Zeros are faster in a runtime that skips them, removed channels in every runtime, and int8 files in
+quantized runtimes. A model may lose at most a given accuracy on the validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pruning_core.methods.runtimes import RUNTIMES, missing_packages
+from pruning_core.planning.search import (
+    DISTILLATION,
+    OBD,
+    STEP_EPOCHS,
+    SearchStrategy,
+    early,
+    one_shot,
+)
+from pruning_core.planning.stage import Stage
+from pruning_core.planning.timing import latency_stages
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.settings.structured import StructuredSpec
+
+# Uniform: MNN skips the zeros of a layer only where the layer has enough of them.
+CORE_OBD = replace(OBD, layers="core", allocation="uniform", min_density=0.0)
+BLOCKS = replace(CORE_OBD, granularity="block:4")
+
+
+def channel_removal(base: Spec, ratio: float, epochs: float, importance: str, scope: str) -> Spec:
+    """Structured pruning to a share of the multiply-accumulates, in a quarter of the epochs."""
+    steps = max(1, int(epochs / 4 / STEP_EPOCHS))
+    structured = StructuredSpec(
+        enabled=True,
+        ratios=(ratio,),
+        channel_importance=importance,
+        scope=scope,
+        steps=steps,
+        epochs=STEP_EPOCHS,
+        final_epochs=epochs - steps * STEP_EPOCHS,
+    )
+    return replace(
+        base,
+        one_shot=OneShotSpec((), 0.0),
+        iterative=replace(base.iterative, enabled=False),
+        structured=structured,
+        lr_schedule_span="run",
+    )
+
+
+def local_removal(base: Spec, ratio: float, epochs: float) -> Spec:
+    """The same ratio of channels in each dependency group, by their magnitude."""
+    return channel_removal(base, ratio, epochs, "magnitude_l2", "local")
+
+
+def global_removal(base: Spec, ratio: float, epochs: float) -> Spec:
+    """One threshold for the Taylor importance of all channels."""
+    return channel_removal(base, ratio, epochs, "taylor", "global")
+
+
+@dataclass(frozen=True)
+class LatencyStrategy(SearchStrategy):
+    """A strategy with the amounts that it tries.
+
+    An amount is the sparsity of the prunable layers, or the share of multiply-accumulates that
+    structured pruning removes. A `sparse` strategy is timed in runtimes that skip zeros, the others
+    in all other runtimes.
+    """
+
+    counts_all_weights: bool = False
+    amounts: tuple[float, ...] = (0.0,)
+    sparse: bool = False
+
+
+DENSE = "dense"
+LATENCY_STRATEGIES: dict[str, LatencyStrategy] = {
+    DENSE: LatencyStrategy("no pruning, the same training budget", one_shot, dense=True),
+    "weights": LatencyStrategy(
+        "cubic schedule, OBD, uniform, single weights, knowledge distillation",
+        early,
+        CORE_OBD,
+        DISTILLATION,
+        amounts=(0.8, 0.9, 0.95),
+        sparse=True,
+    ),
+    "blocks": LatencyStrategy(
+        "cubic schedule, OBD, uniform, blocks of 4 output channels, knowledge distillation",
+        early,
+        BLOCKS,
+        DISTILLATION,
+        amounts=(0.7, 0.8, 0.9),
+        sparse=True,
+    ),
+    "channels_local": LatencyStrategy(
+        "structured pruning, group magnitude, local, knowledge distillation",
+        local_removal,
+        PruningSpec(),
+        DISTILLATION,
+        amounts=(0.3, 0.5, 0.7),
+    ),
+    "channels_global": LatencyStrategy(
+        "structured pruning, Taylor, global, knowledge distillation",
+        global_removal,
+        PruningSpec(),
+        DISTILLATION,
+        amounts=(0.3, 0.5, 0.7),
+    ),
+}
+
+
+def timed_runtimes(strategies: Iterable[str]) -> tuple[str, ...]:
+    """The installed runtimes in which models of these strategies are timed."""
+    kinds = {LATENCY_STRATEGIES[name].sparse for name in strategies}
+    return tuple(
+        name
+        for name, runtime in RUNTIMES.items()
+        if runtime.sparse in kinds and not missing_packages([name])
+    )
+
+
+def timing_stages(
+    dense: str, models: Sequence[tuple[str, str]], runtimes: Iterable[str]
+) -> list[Stage]:
+    """The stages that time models, pairs of strategy and key, beside a dense model, given by key.
+
+    A model is timed in those of the `runtimes` that suit its strategy. All models of one backend
+    are timed in the same rounds, with one image and one thread.
+    """
+    stages, runtimes = [], set(runtimes)
+    for sparse in (True, False):
+        group = [(name, key) for name, key in models if LATENCY_STRATEGIES[name].sparse == sparse]
+        names = [r for r in timed_runtimes(name for name, _ in group) if r in runtimes]
+        if names:
+            keys = list(dict.fromkeys([dense, *(key for _, key in group)]))
+            stages += latency_stages(keys, names, with_references=True)
+    return stages
