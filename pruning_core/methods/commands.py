@@ -43,7 +43,7 @@ COMMANDS = Registry(
         Command(
             "search",
             "Preset search",
-            "Search for the most accurate pruning strategy.",
+            "Search for the most accurate pruning strategy, or for the fastest model.",
             implementation=f"{CLI}.search:search",
             options=f"{CLI}.search:add_search_options",
         ),

@@ -34,6 +34,7 @@ ERK = PruningSpec(allocation="erk", min_density=MIN_DENSITY)
 OBD = replace(GLOBAL, criterion="obd", calibration_images=128)
 # At 98 % sparsity a minimum density of 1 % fixes half of the remaining weights in all layers.
 LOW_DENSITY_OBD = replace(OBD, min_density=0.002)
+OBS = replace(GLOBAL, criterion="obs")
 DISTILLATION = RecoverySpec(distillation_weight=0.9)
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 
@@ -61,6 +62,11 @@ def early(base: Spec, target: float, epochs: float) -> Spec:
 def regrowing(base: Spec, target: float, epochs: float) -> Spec:
     """One pruning step; then RigL drops and regrows weights every half epoch, in the first half."""
     return _chain(base, target, epochs, "rigl")
+
+
+def alternating(base: Spec, target: float, epochs: float) -> Spec:
+    """AC/DC: sparse and dense steps of half an epoch in turn, in the first half of the epochs."""
+    return _chain(base, target, epochs, "ac_dc")
 
 
 def _chain(base: Spec, target: float, epochs: float, schedule: str, share: float = 1 / 2) -> Spec:
@@ -125,6 +131,12 @@ SEARCH_STRATEGIES: dict[str, SearchStrategy] = {
         early,
         LOW_DENSITY_OBD,
         DISTILLATION,
+    ),
+    "one_shot_obs": SearchStrategy(
+        "one-shot, OBS, global, knowledge distillation", one_shot, OBS, DISTILLATION
+    ),
+    "ac_dc": SearchStrategy(
+        "AC/DC, magnitude, global, knowledge distillation", alternating, recovery=DISTILLATION
     ),
     "rigl_erk": SearchStrategy("RigL, magnitude, ERK", regrowing, ERK),
     "dense": SearchStrategy(

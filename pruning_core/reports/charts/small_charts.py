@@ -14,7 +14,15 @@ from html import escape
 from itertools import pairwise
 
 from pruning_core.common.formatting import format_percent
-from pruning_core.methods.strategies import BASELINE, CORRECTION, ITERATIVE, ONE_SHOT, STRATEGIES
+from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.methods.strategies import (
+    BASELINE,
+    CORRECTION,
+    ITERATIVE,
+    ONE_SHOT,
+    STRATEGIES,
+    STRUCTURED,
+)
 from pruning_core.reports.charts.style import GREY, SERIES
 from pruning_core.results.rows import Row, mean_over_seeds
 from pruning_core.settings.pruning_steps import targets
@@ -140,9 +148,14 @@ def _corners(places: Sequence[tuple[float, float]], steps: bool) -> list[tuple[f
 
 
 def schedule_picture(spec: Spec) -> str:
-    """The sparsity after each pruning step of the iterative run, and of each one-shot model."""
+    """The sparsity after each pruning step of the iterative run, and of each one-shot model.
+
+    Structured pruning has a line for each of its pruning ratios.
+    """
     steps = targets(spec.iterative) if spec.iterative.enabled else []
     amounts = [amount for amount in spec.one_shot.amounts if amount]
+    ratios = spec.structured.ratios if spec.structured.enabled else ()
+    chains = [geometric(ratio, spec.structured.steps) for ratio in ratios]
     lines = [
         Line(
             list(enumerate([0.0, *steps])) if steps else [],
@@ -156,14 +169,27 @@ def schedule_picture(spec: Spec) -> str:
             SERIES[ONE_SHOT].title,
             joined=False,
         ),
+        *(
+            Line(
+                list(enumerate([0.0, *chain])),
+                SERIES[STRUCTURED].color,
+                "" if i else SERIES[STRUCTURED].title,
+                steps=True,
+            )
+            for i, chain in enumerate(chains)
+        ),
     ]
     texts = [
         f"{name}: {', '.join(map(format_percent, shares))}"
-        for name, shares in (("Iterative, after each step", steps), ("One-shot", amounts))
+        for name, shares in (
+            ("Iterative, after each step", steps),
+            ("One-shot", amounts),
+            ("Structured, pruning ratios", ratios),
+        )
         if shares
     ]
     alt = f"Sparsity per pruning step. {'. '.join(texts)}."
-    last = f"step {max(len(steps), 1)}"
+    last = f"step {max(1, *map(len, (steps, *chains)))}"
     return small_chart(lines, alt, x_labels=("dense", last), legend=True)
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pruning_core.methods.strategies import BASELINE, CORRECTION, ITERATIVE, ONE_SHOT
+from pruning_core.methods.strategies import BASELINE, CORRECTION, ITERATIVE, ONE_SHOT, STRUCTURED
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.reports.charts.small_charts import (
     Line,
@@ -75,12 +75,23 @@ def test_few_points_are_drawn_without_an_error(lines: list[Line]) -> None:
 def test_the_schedule_of_a_preset_is_that_of_its_settings(name: str) -> None:
     spec = PRESETS[name].spec
     html = schedule_picture(spec)
-    _, dots = paths(html, SERIES[ITERATIVE].color)
-    assert len(dots) == 1 + len(targets(spec.iterative))
-    one_shot = [amount for amount in spec.one_shot.amounts if amount]
-    assert len(paths(html, SERIES[ONE_SHOT].color)[0]) == len(one_shot)
-    assert "One-shot: " in alt(html)
-    assert "after each step: " in alt(html)
+    if spec.iterative.enabled:
+        _, dots = paths(html, SERIES[ITERATIVE].color)
+        assert len(dots) == 1 + len(targets(spec.iterative))
+        assert "after each step: " in alt(html)
+    if one_shot := [amount for amount in spec.one_shot.amounts if amount]:
+        assert len(paths(html, SERIES[ONE_SHOT].color)[0]) == len(one_shot)
+        assert "One-shot: " in alt(html)
+    ratios = spec.structured.ratios if spec.structured.enabled else ()
+    assert len(paths(html, SERIES[STRUCTURED].color)) == 2 * len(ratios)
+
+
+def test_a_schedule_has_a_line_for_each_ratio_of_structured_pruning() -> None:
+    structured = replace(QUICKSTART.structured, enabled=True, ratios=(0.3, 0.5), steps=3)
+    html = schedule_picture(replace(QUICKSTART, structured=structured))
+    _, dots, _, _ = paths(html, SERIES[STRUCTURED].color)
+    assert len(dots) == 4, "the dense model and three steps"
+    assert "Structured, pruning ratios: 30 %, 50 %" in alt(html)
 
 
 def test_a_schedule_without_iterative_pruning_has_its_one_shot_models_only() -> None:
