@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pandas as pd
 
+from pruning_core.cli.export import report_failed_stages
 from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.cli.progress import run_stages
 from pruning_core.cli.search_runner import CSV, SearchRunner
@@ -17,15 +18,18 @@ from pruning_core.common.formatting import (
     format_percent,
     format_points,
     format_times,
+    signed,
 )
-from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, missing_packages
+from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.latency_search import (
     DENSE,
     LATENCY_STRATEGIES,
     timed_runtimes,
     timing_stages,
+    usable_strategies,
 )
 from pruning_core.planning.search import Round, spec_of
+from pruning_core.planning.timing import Conditions, skipped_notes
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.latency_trials import (
     LatencyTrial,
@@ -36,162 +40,177 @@ from pruning_core.results.latency_trials import (
 )
 from pruning_core.settings.spec import Spec
 
-Candidate = tuple[str, float, float, int]  # strategy, amount, epochs, seed
+Cell = tuple[str, float, float, int]  # strategy, target, epochs, seed
 
 
 def search_fastest(options: argparse.Namespace, base: Spec, runner: SearchRunner) -> int:
     """Choose the fastest model for each budget, and report it on new seeds."""
-    rounds = [
-        Round((strategy,), [(epochs, amount)], seeds)
-        for epochs in options.budgets
-        for name, strategy in LATENCY_STRATEGIES.items()
-        for amount in strategy.amounts
-        for seeds in [base.seeds]
-    ]
-    runner.check_time(rounds, base, options.hours)
-    for note in _missing_runtimes():
+    seed, max_drop = base.seeds[0], options.max_drop / 100
+    runner.check_time(_rounds(options, seed), base, options.hours)
+    for note in skipped_notes(RUNTIMES, Conditions()):
         say(OK, f"Note: {note}")
     trials: list[LatencyTrial] = []
+    search = LatencySearch(base, runner)
     for epochs in options.budgets:
-        candidates = [
-            (name, amount, epochs, base.seeds[0])
-            for name, strategy in LATENCY_STRATEGIES.items()
-            for amount in strategy.amounts
+        cells = [
+            (name, target, epochs, seed)
+            for name in usable_strategies()
+            for target in LATENCY_STRATEGIES[name].targets
         ]
-        tried = _timed(runner, base, candidates)
-        dense = next((trial for trial in tried if trial.strategy == DENSE), None)
-        if dense is None:
-            return say(FAILED, "The dense model failed, so there is nothing to compare with.")
-        lowest = dense.validation - options.max_drop / 100
-        chosen = fastest(tried, lowest)
-        fresh = _on_new_seeds(runner, base, chosen, options.fresh) if chosen else []
+        tried = search.timed(cells)
+        dense = [t for t in tried if t.strategy == DENSE and not RUNTIMES[t.runtime].quantized]
+        chosen = fastest(tried, dense[0].validation - max_drop) if dense else None
+        fresh = search.on_new_seeds(chosen, options.fresh) if chosen else []
         trials += [*tried, *fresh]
-        print(f"Tried with {format_epochs(epochs)} (validation images, seed {base.seeds[0]}):")
+        print(f"With {format_epochs(epochs)}, on validation images (seed {seed}):")
         print(trial_table(tried, "validation"))
-        print(_chosen_text(chosen, dense, options.max_drop / 100))
+        print(_chosen_text(chosen, max_drop))
         if fresh:
             print(f"\nOn test images, seeds {', '.join(map(str, options.fresh))}:")
             print(trial_table(fresh, "test"))
+            print(_drop_text(fresh))
     frame = pd.DataFrame([asdict(trial) for trial in trials])
     (options.out / CSV).write_text(csv_text(frame), encoding="utf-8", newline="")
     print(f"Wrote {options.out / CSV}")
-    return OK
+    return search.code
 
 
-def _missing_runtimes() -> list[str]:
-    """Sentences on the runtimes that are not installed here."""
-    packages = missing_packages()
-    return [
-        f"{backend.title} is not tried, because it is not installed: pip install {backend.package}."
-        for backend in BACKENDS.values()
-        if backend.package in packages
-    ]
-
-
-def _timed(
-    runner: SearchRunner,
-    base: Spec,
-    candidates: Iterable[Candidate],
-    runtimes: Sequence[str] = tuple(RUNTIMES),
-) -> list[LatencyTrial]:
-    """Train the candidates, write the int8 files, and time all of them beside the first dense one.
-
-    A candidate that fails is left out, and its reason is printed.
-    """
-    specs = {
-        (name, amount, epochs, seed): (
-            spec_of(LATENCY_STRATEGIES[name], base, amount, epochs, seed),
-            f"{name} {amount:.4g}, {epochs:g} epochs, seed {seed}",
-        )
-        for name, amount, epochs, seed in candidates
+def _rounds(options: argparse.Namespace, seed: int) -> list[Round]:
+    """The training of the search; of the strategies one is trained again with new seeds."""
+    names = [name for name in usable_strategies() if name != DENSE]
+    strategies = {name: LATENCY_STRATEGIES[name] for name in names}
+    count = sum(len(strategy.targets) for strategy in strategies.values())
+    cells = {
+        name: [(epochs, target) for epochs in options.budgets for target in strategy.targets]
+        for name, strategy in strategies.items()
     }
-    keys = runner.run(specs)
-    models = {key: Trained(*candidate, key) for candidate, key in keys.items()}
-    dense = next((model for model in models.values() if model.strategy == DENSE), None)
-    if dense is None:
-        return []
-    names = [name for name in timed_runtimes([DENSE]) if name in runtimes]
-    # Zeros are not faster in int8, so only these are written as int8 files.
-    others = [model for model in models.values() if not LATENCY_STRATEGIES[model.strategy].sparse]
-    stages = timing_stages(
-        dense.key, [(model.strategy, model.key) for model in models.values()], runtimes
-    )
-    for row in run_stages(
-        runner.cache, runner.queue, [*quantized_files(names, others), *stages], runner.console
-    ):
-        if row.status != "done":
-            say(OK, f"{row.kind} failed: {row.error.strip()}")
-    return latency_trials(models, stages, runner.store)
-
-
-def _on_new_seeds(
-    runner: SearchRunner, base: Spec, chosen: LatencyTrial, seeds: Sequence[int]
-) -> list[LatencyTrial]:
-    """The chosen strategy in its runtime, and the dense model in the fastest dense one."""
-    candidates = [
-        (name, amount, chosen.epochs, seed)
-        for name, amount in dict.fromkeys([(DENSE, 0.0), (chosen.strategy, chosen.amount)])
-        for seed in seeds
+    new, dense = tuple(options.fresh), LATENCY_STRATEGIES[DENSE]
+    return [
+        Round((dense,), [(epochs, 0.0) for epochs in options.budgets], (seed, *new)),
+        *(Round((strategies[name],), cells[name], (seed,)) for name in names),
+        *(Round((strategies[name],), cells[name], new, 1 / count) for name in names),
     ]
-    shown = {(DENSE, chosen.fastest_runtime), (chosen.strategy, chosen.runtime)}
-    trials = _timed(runner, base, candidates, [runtime for _, runtime in shown])
-    return [trial for trial in trials if (trial.strategy, trial.runtime) in shown]
 
 
-def _chosen_text(chosen: LatencyTrial | None, dense: LatencyTrial, max_drop: float) -> str:
+class LatencySearch:
+    """Trains and times the models. `code` is the exit code: that of the last failure, if any."""
+
+    def __init__(self, base: Spec, runner: SearchRunner) -> None:
+        self.base, self.runner, self.code = base, runner, OK
+
+    def timed(
+        self, cells: Iterable[Cell], runtimes: Sequence[str] = tuple(RUNTIMES)
+    ) -> list[LatencyTrial]:
+        """Train models, write their int8 files, and time all of them beside the first dense one.
+
+        What fails is left out, and its reason is printed.
+        """
+        runner = self.runner
+        specs = {
+            (name, target, epochs, seed): (
+                spec_of(LATENCY_STRATEGIES[name], self.base, target, epochs, seed),
+                f"{name} {target:.4g}, {epochs:g} epochs, seed {seed}",
+            )
+            for name, target, epochs, seed in cells
+        }
+        keys = runner.run(specs)
+        if len(keys) < len(specs):
+            self.code = FAILED
+        models = {key: Trained(*cell, key) for cell, key in keys.items()}
+        dense = next((model for model in models.values() if model.strategy == DENSE), None)
+        if dense is None:
+            return []
+        # Zeros are not faster in int8, so sparse models are not written as int8 files.
+        others = [one for one in models.values() if not LATENCY_STRATEGIES[one.strategy].sparse]
+        files = quantized_files(set(timed_runtimes([DENSE])) & set(runtimes), others)
+        pairs = [(model.strategy, model.key) for model in models.values()]
+        stages = timing_stages(dense.key, pairs, runtimes)
+        rows = run_stages(runner.cache, runner.queue, [*files, *stages], runner.console)
+        failed = [row for row in rows if row.status != "done"]
+        self.code = report_failed_stages(failed) or self.code
+        return latency_trials(models, stages, runner.store)
+
+    def on_new_seeds(self, chosen: LatencyTrial, seeds: Sequence[int]) -> list[LatencyTrial]:
+        """The chosen strategy in its runtime, and the dense model in the fastest dense one."""
+        cells = [
+            (name, target, chosen.epochs, seed)
+            for name, target in dict.fromkeys([(DENSE, 0.0), (chosen.strategy, chosen.target)])
+            for seed in seeds
+        ]
+        shown = {(DENSE, chosen.fastest_runtime), (chosen.strategy, chosen.runtime)}
+        trials = self.timed(cells, [runtime for _, runtime in shown])
+        return [trial for trial in trials if (trial.strategy, trial.runtime) in shown]
+
+
+def _chosen_text(chosen: LatencyTrial | None, max_drop: float) -> str:
     """What was chosen, in a sentence."""
+    within = f"loses at most {format_points(max_drop)} of the dense model's validation accuracy"
     if chosen is None:
-        return f"No model loses at most {format_points(max_drop)} on the validation images."
+        return f"No model that {within} is reliably faster than the dense model."
     text = LATENCY_STRATEGIES[chosen.strategy].text
-    amount = f" {format_percent(chosen.amount)}" if chosen.amount else ""
+    target = f" {format_percent(chosen.target)}" if chosen.target else ""
     return (
-        f"Chosen: {chosen.strategy}{amount} ({text}) in {RUNTIMES[chosen.runtime].title}: "
-        f"{_speedup(chosen)} as fast as the dense model in "
-        f"{RUNTIMES[chosen.fastest_runtime].title}, the fastest dense runtime; validation accuracy "
-        f"{format_percent(chosen.validation)}, the dense model {format_percent(dense.validation)}."
+        f"Chosen: {chosen.strategy}{target} ({text}) in {RUNTIMES[chosen.runtime].title}. It is "
+        f"the fastest model that {within}."
     )
 
 
-def _speedup(trial: LatencyTrial) -> str:
-    low, high = format_times(trial.speedup_low), format_times(trial.speedup_high)
-    return f"{format_times(trial.speedup)} ({low} to {high}) times"
+def _drop_text(trials: Sequence[LatencyTrial]) -> str:
+    """The accuracy of the chosen strategy minus that of the dense model with the same seed."""
+    dense = {trial.seed: trial.test for trial in trials if trial.strategy == DENSE}
+    pairs = [(t.test, dense[t.seed]) for t in trials if t.strategy != DENSE and t.seed in dense]
+    differences = [accuracy - other for accuracy, other in pairs]
+    if not differences:
+        return ""
+    spread = f" ± {100 * statistics.stdev(differences):.1f}" if len(differences) > 1 else ""
+    return (
+        f"Accuracy minus that of the dense model with the same seed: "
+        f"{signed(statistics.mean(differences))}{spread} points."
+    )
 
 
 def trial_table(trials: Sequence[LatencyTrial], accuracy: str) -> str:
-    """The models in Markdown, the fastest first: mean accuracy and speed-up over the seeds.
+    """The models in Markdown, the fastest first.
 
-    `accuracy` is the field of `LatencyTrial` that is shown, "validation" or "test".
+    With several seeds, means and standard deviations over them; else the speed-up has its 95 %
+    interval. `accuracy` is the field of `LatencyTrial` that is shown, "validation" or "test".
     """
     groups: dict[tuple[str, float, str], list[LatencyTrial]] = {}
     for trial in trials:
-        groups.setdefault((trial.strategy, trial.amount, trial.runtime), []).append(trial)
+        groups.setdefault((trial.strategy, trial.target, trial.runtime), []).append(trial)
     lines = [
-        f"| strategy | amount | runtime | {accuracy} accuracy | ms | speed-up (95 % CI) |",
-        "|---|---|---|---|---|---|",
+        f"| strategy | target | runtime | {accuracy} accuracy | latency (ms) | speed-up | over |",
+        "|---" * 7 + "|",
     ]
-    ranked = sorted(groups.values(), key=lambda group: -_mean(group, "speedup"))
-    for group in ranked:
+    for group in sorted(groups.values(), key=lambda group: -_mean(group, "speedup")):
         first = group[0]
-        accuracies = [getattr(trial, accuracy) for trial in group]
-        spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(group) > 1 else ""
+        over = dict.fromkeys(RUNTIMES[trial.fastest_runtime].title for trial in group)
         cells = (
             first.strategy,
-            format_percent(first.amount) if first.amount else "-",
+            format_percent(first.target) if first.target else "-",
             RUNTIMES[first.runtime].title,
-            f"{100 * statistics.mean(accuracies):.1f} %{spread}",
+            f"{100 * _mean(group, accuracy):.1f} %{_spread(group, accuracy, 100, 1)}",
             f"{_mean(group, 'ms'):.3g}",
-            _speedup(
-                replace(
-                    first,
-                    speedup=_mean(group, "speedup"),
-                    speedup_low=min(trial.speedup_low for trial in group),
-                    speedup_high=max(trial.speedup_high for trial in group),
-                )
-            ).removesuffix(" times"),
+            _speedup(group),
+            f"dense in {', '.join(over)}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _speedup(group: Sequence[LatencyTrial]) -> str:
+    text = f"{format_times(_mean(group, 'speedup'))}x"
+    if len(group) > 1:
+        return text + _spread(group, "speedup", 1, 2)
+    low, high = format_times(group[0].speedup_low), format_times(group[0].speedup_high)
+    return text if low == high else f"{text} (95 % CI {low} to {high})"
+
+
 def _mean(trials: Sequence[LatencyTrial], field: str) -> float:
     return statistics.mean(getattr(trial, field) for trial in trials)
+
+
+def _spread(trials: Sequence[LatencyTrial], field: str, factor: float, digits: int) -> str:
+    """The standard deviation over seeds; empty for a single one."""
+    values = [getattr(trial, field) for trial in trials]
+    return f" ± {factor * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""

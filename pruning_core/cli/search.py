@@ -16,6 +16,7 @@ from pruning_core.cli.output import OK, check_out
 from pruning_core.cli.search_runner import CSV, SearchRunner
 from pruning_core.common.errors import SpecError, check
 from pruning_core.common.paths import Cache
+from pruning_core.planning.search import STEP_EPOCHS
 from pruning_core.storage.jobs import Queue
 
 # Of a list: each value takes a run for each strategy.
@@ -24,6 +25,7 @@ OUT = Path("outputs") / "search"
 # An estimate may be wrong; most searches with the default options take about three hours.
 MAX_HOURS = 4.0
 MAX_DROP = 1.0  # percentage points
+DEFAULT_FINALISTS = 3
 ACCURACY, LATENCY = "accuracy", "latency"
 # The sections of a spec, and the settings, that each strategy sets.
 SET_BY_STRATEGIES = (
@@ -51,11 +53,11 @@ def add_search_options(command: argparse.ArgumentParser) -> None:
     text += f"(default: {','.join(map(str, SPARSITIES))}); the objective {LATENCY} has its own"
     group.add_argument("--sparsities", type=shares, metavar="F,F", help=text)
     text = "number of best strategies of the first round (smallest budget, highest sparsity) that "
-    text += "are tried at all budgets and sparsities (default: 3)"
-    group.add_argument("--finalists", type=int, default=3, metavar="N", help=text)
-    text = "largest drop of the validation accuracy from the dense model with the same training "
-    text += f"that the objective {LATENCY} allows, in percentage points (default: {MAX_DROP:g})"
-    group.add_argument("--max-drop", type=float, default=MAX_DROP, metavar="F", help=text)
+    text += f"are tried at all budgets and sparsities (default: {DEFAULT_FINALISTS})"
+    group.add_argument("--finalists", type=int, metavar="N", help=text)
+    text = "largest drop of the validation accuracy from that of the dense model with the same "
+    text += f"training, in percentage points, for the objective {LATENCY} (default: {MAX_DROP:g})"
+    group.add_argument("--max-drop", type=float, metavar="F", help=text)
     text = "new seeds for the test of the chosen strategies (default: 1,2,3)"
     group.add_argument("--fresh", type=integers, default=[1, 2, 3], metavar="N,N", help=text)
     text = f"maximum estimated time in hours; 0 means no limit (default: {MAX_HOURS:g})"
@@ -85,11 +87,16 @@ def _check_options(options: argparse.Namespace) -> None:
         count = len(getattr(options, name) or ())
         message = f"{count:,} values are too many; give at most {MOST_VALUES}."
         check(count <= MOST_VALUES, f"--{name}", message)
-    message = f"the objective {LATENCY} tries the amounts of each of its strategies; leave it out."
-    check(options.objective != LATENCY or not options.sparsities, "--sparsities", message)
+    other = {LATENCY: ("sparsities", "finalists"), ACCURACY: ("max_drop",)}[options.objective]
+    for name in other:
+        message = f"it does not apply to the objective {options.objective}; leave it out."
+        check(getattr(options, name) is None, f"--{name.replace('_', '-')}", message)
+    options.finalists = DEFAULT_FINALISTS if options.finalists is None else options.finalists
+    options.max_drop = MAX_DROP if options.max_drop is None else options.max_drop
     check(0 <= options.max_drop <= 100, "--max-drop", "give 0 to 100 percentage points.")
     smallest = min(options.budgets)
-    check(smallest > 0, "--budgets", "give epochs above 0, because each strategy trains.")
+    message = f"give {STEP_EPOCHS:g} epochs or more, because each pruning step trains so many."
+    check(smallest >= STEP_EPOCHS, "--budgets", message)
     seeds = spec_from(options).seeds
     message = "give one seed, on which the strategies are chosen; --fresh gives the others."
     check(len(seeds) == 1, "--seed", message)

@@ -6,6 +6,7 @@ different prunable layers can be compared: with fewer prunable layers, those are
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,19 +66,30 @@ def regrowing(base: Spec, target: float, epochs: float) -> Spec:
 
 
 def alternating(base: Spec, target: float, epochs: float) -> Spec:
-    """AC/DC: sparse and dense steps of half an epoch in turn, in the first half of the epochs."""
-    return _chain(base, target, epochs, "ac_dc")
+    """AC/DC: sparse and dense steps of half an epoch in turn, in the first half of the epochs.
+
+    With few epochs the steps are shorter: there are at least three, of which two are sparse.
+    """
+    step = min(STEP_EPOCHS, math.floor(1000 * epochs / 6) / 1000)
+    return _chain(base, target, epochs, "ac_dc", step=step)
 
 
-def _chain(base: Spec, target: float, epochs: float, schedule: str, share: float = 1 / 2) -> Spec:
+def _chain(
+    base: Spec,
+    target: float,
+    epochs: float,
+    schedule: str,
+    share: float = 1 / 2,
+    step: float = STEP_EPOCHS,
+) -> Spec:
     """An iterative run whose pruning steps take this share of the epochs."""
-    steps = max(1, int(epochs * share / STEP_EPOCHS))
+    steps = max(1, int(epochs * share / step))
     chain = IterativeSpec(
         target=target,
         iterations=steps,
-        epochs=STEP_EPOCHS,
+        epochs=step,
         schedule=schedule if steps > 1 else "one_shot",
-        final_epochs=epochs - steps * STEP_EPOCHS,
+        final_epochs=epochs - steps * step,
         equal_budget=False,
     )
     return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain, lr_schedule_span="run")
@@ -157,8 +169,10 @@ def target_for(strategy: SearchStrategy, sparsity: float, layers: Iterable[Layer
 
     None where the prunable layers are too few to reach it.
     """
-    if strategy.dense or not strategy.counts_all_weights:
-        return 0.0 if strategy.dense else sparsity
+    if strategy.dense:
+        return 0.0
+    if not strategy.counts_all_weights:
+        return sparsity
     layers = list(layers)
     chosen = prunable(layers, strategy.pruning.layers, strategy.pruning.exclude)
     total, possible = (sum(layer.size for layer in group) for group in (layers, chosen))
@@ -282,7 +296,7 @@ def check_hours(seconds: float, hours: float) -> None:
         not hours or seconds <= 3600 * hours,
         "--hours",
         "the search would take about {time} on this machine, more than {hours} h. Give fewer "
-        "--budgets, --sparsities, --finalists or --fresh, or more hours (0: no limit).",
+        "--budgets or --fresh, or more hours (0: no limit).",
         time=format_seconds(seconds),
         hours=f"{hours:g}",
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pruning_core.common.paired_timing import FASTER
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.exports import export_stage
@@ -18,10 +19,10 @@ from pruning_core.results.latency import latency_frame
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model of a search: its strategy, what it removes, its training, and its key."""
+    """A trained model of a search: its strategy and target, its training, and its key."""
 
     strategy: str
-    amount: float
+    target: float
     epochs: float
     seed: int
     key: str
@@ -32,12 +33,13 @@ class LatencyTrial:
     """A model in one runtime.
 
     Accuracies are fractions, those of the int8 file in a quantized runtime. `ms` is the median time
-    of one image with one thread. `speedup`, with its 95 % interval, is over the dense model in
-    `fastest_runtime`, the fastest dense runtime; it is 1 for that model itself.
+    of one image with one thread. `speedup`, with its 95 % interval and the `conclusion` from it, is
+    over the dense model in `fastest_runtime`, the dense runtime that was fastest in these rounds;
+    it is 1 for that model itself.
     """
 
     strategy: str
-    amount: float
+    target: float
     epochs: float
     seed: int
     runtime: str
@@ -47,6 +49,7 @@ class LatencyTrial:
     speedup: float
     speedup_low: float
     speedup_high: float
+    conclusion: str
     fastest_runtime: str
 
 
@@ -79,7 +82,7 @@ def latency_trials(
             low = median = high = 1.0
         trials[model.key, runtime.name] = LatencyTrial(
             strategy=model.strategy,
-            amount=model.amount,
+            target=model.target,
             epochs=model.epochs,
             seed=model.seed,
             runtime=runtime.name,
@@ -89,6 +92,7 @@ def latency_trials(
             speedup=median,
             speedup_low=low,
             speedup_high=high,
+            conclusion=str(row["conclusion_over_fastest"] or ""),
             fastest_runtime=str(row["fastest_runtime"]),
         )
     return list(trials.values())
@@ -105,9 +109,13 @@ def _accuracy(key: str, runtime: str, store: Reader) -> tuple[float, float] | No
 
 
 def fastest(trials: Sequence[LatencyTrial], lowest_accuracy: float) -> LatencyTrial | None:
-    """The fastest model whose accuracy on the validation images is at least this fraction.
+    """The model with the highest speed-up among those that are surely faster than the dense one.
 
-    None where no model reaches it.
+    Its accuracy on the validation images is at least this fraction. None where no model is.
     """
-    accurate = [trial for trial in trials if trial.validation >= lowest_accuracy - 1e-9]
-    return max(accurate, key=lambda trial: trial.speedup, default=None)
+    suitable = [
+        trial
+        for trial in trials
+        if trial.conclusion == FASTER and trial.validation >= lowest_accuracy - 1e-9
+    ]
+    return max(suitable, key=lambda trial: trial.speedup, default=None)

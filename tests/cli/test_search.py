@@ -71,7 +71,8 @@ def test_it_tries_chooses_and_reports(
         (["--structured-ratios", "0.5"], "--structured-ratios: every strategy of the search sets"),
         (["--seed", "0,1"], "--seed: give one seed"),
         (["--fresh", "0,1"], "--fresh: 0 is the seed on which the strategies are chosen"),
-        (["--budgets", "0,5"], "--budgets: give epochs above 0"),
+        (["--budgets", "0,5"], "--budgets: give 0.5 epochs or more"),
+        (["--max-drop", "1"], "--max-drop: it does not apply to the objective accuracy"),
         (["--fresh", ",".join(map(str, range(1, 4001)))], "--fresh: 4,000 values are too many"),
     ],
 )

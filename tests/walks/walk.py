@@ -357,17 +357,19 @@ class ImpatientQueue(Queue):
 def stop_without_lock(pid: int, cache: Cache) -> None:
     """Stop a worker while it holds no lock of the queue, which the pages would wait for."""
     reader = ImpatientQueue(cache.queue)
-    while True:
+    for _ in range(TRIES):
         with Queue(cache.queue)._write():
             os.kill(pid, signal.SIGSTOP)
             _wait_until_stopped(pid)
         # A connection that is being closed may hold a lock that no reader passes.
         try:
             reader.busy()
-        except sqlite3.OperationalError:
-            os.kill(pid, signal.SIGCONT)
-        else:
             return
+        except sqlite3.OperationalError as error:
+            os.kill(pid, signal.SIGCONT)
+            if "locked" not in str(error):
+                raise
+    raise TimeoutError("The worker holds a lock whenever it is stopped.")
 
 
 def _wait_until_stopped(pid: int) -> None:
