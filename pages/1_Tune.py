@@ -194,6 +194,7 @@ def main() -> None:
         draw_notes(check)
         spec = check.spec if check.runnable else None
         settings_file.draw(spec, check.errors.get("label", ""))
+    choices.keep_hidden()
     if check.pending:
         facts.wait_for(check.pending, lab)
 

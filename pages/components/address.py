@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from pages.components.number_lists import quoted
 from pruning_core.common.formatting import trimmed
@@ -81,6 +82,18 @@ def last_address(page: str) -> Parameters:
     """The parameters of the last visit of this session to a page."""
     parameters: Parameters = st.session_state.get(ADDRESSES, {}).get(page, {})
     return parameters
+
+
+def keep_hidden(values: Mapping[str, Any]) -> None:
+    """Keep the values of widgets, by key, that were not drawn; call after all others are drawn.
+
+    When a widget is no longer drawn, the session forgets its value, and returns to the one that was
+    under its key before the widget was drawn for the first time.
+    """
+    for key, value in values.items():
+        # The session refuses the key of a widget that was drawn: it keeps the value itself.
+        with suppress(StreamlitAPIException):
+            st.session_state[key] = value
 
 
 @dataclass(frozen=True)
@@ -307,6 +320,11 @@ class Address:
         the page: it then belongs to the page that is left, see `history`.
         """
         write_address(self.texts())
+        self.keep_hidden()
+
+    def keep_hidden(self) -> None:
+        """Keep the values of the widgets that were not drawn; call after all others are drawn."""
+        keep_hidden({self.key(name): self[name] for name in self.parameters})
 
     def write_part(self) -> None:
         """Write the values from a part of a page that is drawn alone; else the page does it."""

@@ -234,6 +234,12 @@ def widget_value(name: str) -> Any:
     return to_widget(name, st.session_state[VALUES][name])
 
 
+def keep_hidden() -> None:
+    """Keep the values of the settings that were not drawn; call after all others are drawn."""
+    address.keep_hidden({PREFIX + name: widget_value(name) for name in DEFAULTS})
+    ADDRESS.keep_hidden()
+
+
 def controls() -> dict[str, Any]:
     """What all controls of this visit to the page show, and the visit, to see a change of any."""
     uploads = [key for key in st.session_state if str(key).startswith(UPLOAD_PREFIX)]

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("inline")
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One target of two strategies, and the dense model; without ExecuTorch, which exports slowly."""
+    """One target of two strategies, and the dense model. ExecuTorch is left out: it is slow."""
     installed = runtimes._is_installed
     monkeypatch.setattr(
         runtimes, "_is_installed", lambda name: name != "executorch" and installed(name)

@@ -19,7 +19,7 @@ from tests.walks.suite import runs
 from tests.walks.walk import RECORDER, SEEN, SLOW, stop_without_lock
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.skipif(not CHROME, reason="no Chrome or Chromium")
 LINK = (
@@ -156,6 +156,32 @@ def test_back_returns_to_the_goal_that_the_next_page_shares(server: str, page: P
     settled(page, "Set up a comparison")
     assert page.url.endswith("/Tune?max_mb=0.5")
     assert shows(page, "Max. size (MB)", "0.5")
+
+
+@pytest.mark.parametrize("ending", ["Enter", ""])
+def test_a_setting_in_a_tab_survives_a_look_at_another_tab(
+    server: str, page: Page, ending: str
+) -> None:
+    page.goto(f"{server}/Tune")
+    settled(page, "Set up a comparison")
+
+    def open_tab(name: str, label: str) -> Locator:
+        page.get_by_role("tab", name=name, exact=True).click()
+        field = page.get_by_label(label, exact=True).first
+        field.wait_for()
+        settled(page, "Set up a comparison")
+        return field
+
+    for value in ("0.5", "0.7"):
+        momentum = open_tab("Fine-tuning", "Momentum")
+        momentum.fill(value)
+        if ending:  # else the click on the tab is what ends the edit
+            momentum.press(ending)
+        open_tab("Advanced", "Split seed")
+        page.wait_for_url(f"**finetune.momentum={value}**")
+        open_tab("Fine-tuning", "Momentum")
+        assert shows(page, "Momentum", value)
+        assert f"finetune.momentum={value}" in page.url
 
 
 def select_first(page: Page, label: str) -> str:
