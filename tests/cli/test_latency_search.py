@@ -29,11 +29,11 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         runtimes, "_is_installed", lambda name: name != "executorch" and installed(name)
     )
-    for name, targets in {"weights": (0.9,), "channels_local": (0.5,)}.items():
-        strategy = replace(LATENCY_STRATEGIES[name], targets=targets)
-        monkeypatch.setitem(latency_search.LATENCY_STRATEGIES, name, strategy)
-    for name in ("blocks", "channels_global"):
-        monkeypatch.delitem(latency_search.LATENCY_STRATEGIES, name)
+    for name, strategy in list(LATENCY_STRATEGIES.items()):
+        one = replace(strategy, targets=strategy.targets[:1])
+        monkeypatch.setitem(latency_search.LATENCY_STRATEGIES, name, one)
+        if name not in (DENSE, "weights_uniform", "channels_local"):
+            monkeypatch.delitem(latency_search.LATENCY_STRATEGIES, name)
 
 
 def trial(strategy: str, validation: float, speedup: float, seed: int = 0) -> LatencyTrial:
@@ -55,14 +55,22 @@ def trial(strategy: str, validation: float, speedup: float, seed: int = 0) -> La
 
 
 def test_the_fastest_of_the_accurate_enough_models_is_chosen() -> None:
-    trials = [trial("blocks", 0.80, 3.0), trial("weights", 0.90, 2.0), trial("dense", 0.91, 1.0)]
+    trials = [
+        trial("blocks", 0.80, 3.0),
+        trial("weights_uniform", 0.90, 2.0),
+        trial("dense", 0.91, 1.0),
+    ]
     assert fastest(trials, 0.90) == trials[1]
     assert fastest(trials, 0.70) == trials[0]
     assert fastest(trials, 0.905) is None, "none is surely faster"
 
 
 def test_the_table_has_means_over_seeds_and_the_fastest_first() -> None:
-    trials = [trial("blocks", 0.5, 1.0), trial("weights", 0.6, 1.5), trial("weights", 0.8, 2.5, 1)]
+    trials = [
+        trial("blocks", 0.5, 1.0),
+        trial("weights_uniform", 0.6, 1.5),
+        trial("weights_uniform", 0.8, 2.5, 1),
+    ]
     first, second = trial_table(trials, "validation").splitlines()[2:]
     assert first.startswith("| weights | 50 % | ONNX Runtime | 70.0 % ± 14.1 | 1 | 2x ± 0.71 |")
     assert second.startswith("| blocks | 50 % | ONNX Runtime | 50.0 % | 1 | 1x (95 % CI 0.9 to ")
@@ -93,7 +101,7 @@ def test_it_times_chooses_and_reports(
     assert dense_runtimes <= by_strategy[DENSE] & by_strategy["channels_local"]
     # Zeros are timed where they are skipped, and only there.
     sparse = {"mnn_sparse"} if find_spec("MNN") else set()
-    assert by_strategy.get("weights", set()) == sparse
+    assert by_strategy.get("weights_uniform", set()) == sparse
     assert "mnn_sparse" not in by_strategy[DENSE]
     # The fastest dense model is what all others are compared with.
     reference = tried[(tried["strategy"] == DENSE) & (tried["speedup"] == 1)]
@@ -126,7 +134,7 @@ def test_a_strategy_without_a_runtime_is_left_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         latency_search, "missing_packages", lambda names: ["MNN"] if "mnn_sparse" in names else []
     )
-    assert "weights" not in latency_search.usable_strategies()
+    assert "weights_uniform" not in latency_search.usable_strategies()
     assert {DENSE, "channels_local"} <= set(latency_search.usable_strategies())
 
 
