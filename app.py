@@ -79,19 +79,17 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
     st.space("stretch")
     draw_picture(schedule_picture(preset.spec))
     st.caption(cost(lab, preset))
-    with st.container(horizontal=True):
-        if st.button(
-            f"Run {preset.title}",
-            key=f"run {name}",
-            type="primary",
-            help="Starts this run now and opens Runs.",
-        ):
-            job = lab.queue.submit(preset.spec, preset.title)
-            switch_page("Runs", {"job": job})
-        if st.button(
-            f"Edit {preset.title}", key=f"edit {name}", help="Opens the settings on Tune."
-        ):
-            switch_page("Tune", params(preset.spec))
+    # One below the other: side by side only short titles have room.
+    if st.button(
+        f"Run {preset.title}",
+        key=f"run {name}",
+        type="primary",
+        help="Starts this run now and opens Runs.",
+    ):
+        job = lab.queue.submit(preset.spec, preset.title)
+        switch_page("Runs", {"job": job})
+    if st.button(f"Edit {preset.title}", key=f"edit {name}", help="Opens the settings on Tune."):
+        switch_page("Tune", params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:

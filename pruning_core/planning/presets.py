@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pruning_core.planning.latency_search import LATENCY_STRATEGIES
 from pruning_core.planning.search import SEARCH_STRATEGIES, spec_of
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
@@ -48,21 +49,32 @@ TEXTBOOK = Spec(
 BUDGET = 10  # epochs
 
 
+SEARCHED = Spec(
+    data=DataSpec(augmentation="none"),
+    baseline=DIGITS_TRAINING,
+    baseline_epochs=30,
+    finetune=TrainSpec(lr=0.02, batch_size=32),
+)
+
+
 def recommended(strategy: str) -> Spec:
     """A strategy to 90 % sparsity on digits, and one-shot pruning with the same budget."""
-    base = Spec(
-        data=DataSpec(augmentation="none"),
-        baseline=DIGITS_TRAINING,
-        baseline_epochs=30,
-        finetune=TrainSpec(lr=0.02, batch_size=32),
-        label="Recommended",
-    )
+    base = replace(SEARCHED, label="Recommended")
     spec = spec_of(SEARCH_STRATEGIES[strategy], base, 0.9, BUDGET, seed=0)
     one_shot = OneShotSpec(amounts=(0.0, 0.5, 0.8, 0.95), epochs=BUDGET)
     return replace(spec, one_shot=one_shot, iterative=replace(spec.iterative, equal_budget=True))
 
 
+def fast(name: str) -> Spec:
+    """Structured pruning to each target of a strategy, and the dense model with the same budget."""
+    strategy = LATENCY_STRATEGIES[name]
+    spec = spec_of(strategy, replace(SEARCHED, label="Fast"), strategy.targets[0], BUDGET, seed=0)
+    structured = replace(spec.structured, ratios=strategy.targets)
+    return replace(spec, one_shot=OneShotSpec((0.0,), BUDGET), structured=structured)
+
+
 RECOMMENDED = recommended("early_obd")
+FAST = fast("channels_global")
 
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
@@ -83,5 +95,12 @@ PRESETS: dict[str, Preset] = {
         "distillation, and one learning-rate decay over the whole run. Compared with one-shot "
         "pruning with the same training budget.",
         RECOMMENDED,
+    ),
+    "fast": Preset(
+        "Fast",
+        "The strategy of the fastest model of our search: channels are removed by Taylor "
+        "importance, with knowledge distillation. Export the model to ONNX int8 for the lowest "
+        "latency.",
+        FAST,
     ),
 }

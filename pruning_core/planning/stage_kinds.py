@@ -170,7 +170,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=measurement_types.ExportSettings,
             result=measurement_types.ExportResult,
-            version=8,
+            version=9,
             derived=True,
         ),
         StageKind(
@@ -189,7 +189,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.latency.stage:latency",
             settings=measurement_types.LatencySettings,
             result=measurement_types.LatencyResult,
-            version=7,
+            version=8,
             timed=True,
             derived=True,
         ),

@@ -70,17 +70,17 @@ def _affine(values: Tensor | None, default: float, like: Tensor) -> Tensor:
 
 
 def inference_model(
-    model: nn.Module, example: Tensor, zero_constant: bool = False
+    model: nn.Module, example: Tensor, zero_constant: bool = False, block: int = 1
 ) -> tuple[nn.Module, list[str]]:
     """A copy without zero channels and with batch norm folded, and notes on it.
 
-    Zero channels are removed only as far as widths stay multiples of 8 (see `structured.fold`).
-    `example` are images (N, 3, S, S). `zero_constant` is for weights that will be rounded (see
-    `fold_layer`).
+    Zero channels are removed only as far as widths stay multiples of 8, in whole blocks of `block`
+    channels (see `structured.fold`). `example` are images (N, 3, S, S). `zero_constant` is for
+    weights that will be rounded (see `fold_layer`).
     """
     copied, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
     if channels.zero_filters(copied):
-        folded = channels.fold(copied, example.shape[-1], ROUND_TO)
+        folded = channels.fold(copied, example.shape[-1], ROUND_TO, block)
         notes = folded.notes if folded.removed else ()
     return fold_model(copied, example, zero_constant), list(notes)
 

@@ -37,13 +37,13 @@ Exported = tuple[torch.export.ExportedProgram, list[str]]
 
 
 def exported(
-    source: FinishedModel, any_batch: bool = True, zero_constant: bool = False
+    source: FinishedModel, any_batch: bool = True, zero_constant: bool = False, block: int = 1
 ) -> Exported:
     """The graph of the inference model, and notes. The batch size is free, or 1.
 
-    For `zero_constant` see `bn_folding.fold_layer`.
+    For `zero_constant` and `block` see `bn_folding.inference_model`.
     """
-    model, notes = inference_model(source.model, source.example, zero_constant)
+    model, notes = inference_model(source.model, source.example, zero_constant, block)
     # ONNX has no operations in place; their translation took half of the time of an export.
     for module in model.modules():
         if getattr(module, "inplace", False):
@@ -54,9 +54,14 @@ def exported(
         return torch.export.export(model, (images,), dynamic_shapes=shapes), notes
 
 
-def write_onnx(source: FinishedModel, path: Path, zero_constant: bool = False) -> list[str]:
-    """Write an ONNX file in float32 with a free batch size. Returns notes."""
-    program, notes = exported(source, zero_constant=zero_constant)
+def write_onnx(
+    source: FinishedModel, path: Path, zero_constant: bool = False, block: int = 1
+) -> list[str]:
+    """Write an ONNX file in float32 with a free batch size. Returns notes.
+
+    For `zero_constant` and `block` see `bn_folding.inference_model`.
+    """
+    program, notes = exported(source, zero_constant=zero_constant, block=block)
     with quiet(), torch.no_grad():
         torch.onnx.export(
             program,

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.export.bn_folding import inference_model
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 from pruning_core.engine.export.graph_files import INPUT, OUTPUT, write_onnx
 from pruning_core.storage.stage_context import StageError
@@ -45,8 +44,7 @@ def write_mnn(source: FinishedModel, path: Path) -> list[str]:
 
 def write_mnn_sparse(source: FinishedModel, path: Path) -> list[str]:
     """Write an MNN file whose layers with many zeros are sparse. Returns notes."""
-    model, _ = inference_model(source.model, source.example)
-    block = zero_block(model)
+    block = zero_block(source.model)
     notes = _write(source, path, (SPARSE,), block)
     count = path.read_bytes().count(SPARSE_LAYER)
     if not count:
@@ -58,7 +56,7 @@ def write_mnn_sparse(source: FinishedModel, path: Path) -> list[str]:
 def _write(source: FinishedModel, path: Path, flags: tuple[str, ...], block: int = 1) -> list[str]:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         onnx = Path(folder) / "model.onnx"
-        notes = write_onnx(source, onnx)
+        notes = write_onnx(source, onnx, block=block)
         convert([Conversion(onnx, path, flags, block)])
     return notes
 
@@ -136,7 +134,7 @@ def zero_block(model: nn.Module) -> int:
     """4 where the zeros of the model lie in blocks of 4 output channels, else 1.
 
     A file has one size of blocks. A layer whose outputs do not divide by 4 ends with a smaller
-    block.
+    block. Zero channels are removed in whole blocks later.
     """
     nonzero = values = 0
     for module in model.modules():

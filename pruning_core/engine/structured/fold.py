@@ -51,12 +51,13 @@ class FoldResult:
 
 
 @torch.no_grad()
-def fold(model: nn.Module, image_size: int, round_to: int = 1) -> FoldResult:
+def fold(model: nn.Module, image_size: int, round_to: int = 1, block: int = 1) -> FoldResult:
     """Remove from a model, in place, the channels that are zero wherever they are read.
 
     Its outputs in evaluation mode stay the same, except for the order of sums. The model keeps its
-    modes. Every group keeps at least one channel, and groups that lose
-    channels keep a multiple of `round_to`.
+    modes. Every group keeps at least one channel, and groups that lose channels keep a multiple of
+    `round_to`. With a `block`, only whole blocks of so many consecutive channels are removed, so
+    that the zeros of the remaining channels stay in blocks.
     """
     zeros = zero_filters(model)
     try:
@@ -66,10 +67,11 @@ def fold(model: nn.Module, image_size: int, round_to: int = 1) -> FoldResult:
     needed = _needed_inputs(model, image_size)
     removable = {group.name: _removable(group, needed) for group in graph.groups}
     removed = {
-        group.name: _rounded(group, removable[group.name], round_to) for group in graph.groups
+        group.name: _rounded(group, _whole_blocks(removable[group.name], block), round_to)
+        for group in graph.groups
     }
     # Before the removal, because the notes count filters of the model as it was.
-    kept_notes = list(_notes_on_kept(model, graph, removed, removable, round_to))
+    kept_notes = list(_notes_on_kept(model, graph, removed, removable, round_to, block))
     remove(model, graph, removed)
     counts = {name: len(channels) for name, channels in removed.items() if channels}
     return FoldResult(counts, zeros, (*_notes_on_removed(counts, zeros), *kept_notes))
@@ -91,6 +93,12 @@ def _removable(group: Group, needed: dict[str, np.ndarray]) -> list[int]:
     for member in readers:
         unneeded[member.roots[needed[member.name][member.channels]]] = False
     return [int(i) for i in np.flatnonzero(unneeded)]
+
+
+def _whole_blocks(channels: list[int], block: int) -> list[int]:
+    """The channels whose whole block is among them."""
+    counts = Counter(channel // block for channel in channels)
+    return [channel for channel in channels if counts[channel // block] == block]
 
 
 def _rounded(group: Group, channels: list[int], round_to: int) -> list[int]:
@@ -201,10 +209,13 @@ def _notes_on_kept(
     removed: dict[str, list[int]],
     removable: dict[str, list[int]],
     round_to: int,
+    block: int,
 ) -> Iterator[str]:
     """Why zero filters are kept: a sentence for each reason, with their number."""
     weights, counts = _weights(model), Counter[str]()
     rounding = f"the width stays a multiple of {round_to}"
+    if block > 1:
+        rounding = f"only whole blocks of {block} are removed, and {rounding}"
     for group in graph.groups:
         removed_channels = set(removed[group.name])
         rounded = set(removable[group.name]) - removed_channels

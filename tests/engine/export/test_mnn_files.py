@@ -59,6 +59,21 @@ def test_a_file_is_sparse_and_gives_the_same_scores(
             torch.testing.assert_close(run(source.example[:count]), expected)
 
 
+def test_zero_channels_that_are_no_whole_block_leave_the_blocks_in_place(tmp_path: Path) -> None:
+    pytest.importorskip("MNN", reason="MNN, an extra, is not installed")
+    model = network(0.6, BLOCK)
+    with torch.no_grad():
+        model.get_parameter("2.weight")[8:16] = 0
+        model.get_parameter("6.weight")[:, [1, 2, 3, *range(8, 17)]] = 0
+    source, path = finished(model), tmp_path / "model.mnn"
+    notes = mnn_sparse().write(source, path)
+    assert notes[0] == "Removed 8 zero channels (1 dependency group)."
+    assert notes[-1].endswith(f", in blocks of {BLOCK} output channels.")
+    with torch.no_grad():
+        expected = model(source.example)
+    torch.testing.assert_close(mnn_sparse().open(source, path)(source.example), expected)
+
+
 def test_a_file_of_a_dense_model_says_that_no_layer_is_sparse(tmp_path: Path) -> None:
     pytest.importorskip("MNN", reason="MNN, an extra, is not installed")
     notes = mnn_sparse().write(finished(network(0, 1)), tmp_path / "model.mnn")

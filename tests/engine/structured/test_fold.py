@@ -92,6 +92,17 @@ def test_exported_models_keep_widths_that_are_multiples_of_8(name: str, amount: 
         assert torch.allclose(lighter(images()), model(images()), atol=1e-4)
 
 
+@pytest.mark.parametrize(("block", "removed"), [(1, 7), (4, 4)])
+def test_with_blocks_only_whole_blocks_of_channels_are_removed(block: int, removed: int) -> None:
+    model = model_of("mobilenet_v2")
+    with torch.no_grad():
+        model.get_parameter("features.2.conv.2.weight")[:, [1, 2, 3, 8, 9, 10, 11]] = 0
+    before = model(images())
+    actual = fold(model, SIZE, block=block)
+    assert list(actual.removed.values()) == [removed]
+    torch.testing.assert_close(model(images()), before, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_folding_keeps_the_outputs(name: str) -> None:
     model = model_of(name)
