@@ -28,6 +28,7 @@ TOPICS = (
     "latency",
     "command_line",
     "recommended_preset",
+    "fast_preset",
     "benchmarks",
     "architecture",
 )

@@ -147,7 +147,7 @@ SEARCH_STRATEGIES: dict[str, SearchStrategy] = {
     "one_shot_obs": SearchStrategy(
         "one-shot, OBS, global, knowledge distillation", one_shot, OBS, DISTILLATION
     ),
-    "ac_dc": SearchStrategy(
+    "distilled_ac_dc": SearchStrategy(
         "AC/DC, magnitude, global, knowledge distillation", alternating, recovery=DISTILLATION
     ),
     "rigl_erk": SearchStrategy("RigL, magnitude, ERK", regrowing, ERK),
