@@ -1,6 +1,6 @@
 """Interleaved timing of several programs: the speed-up of one over another, and its interval.
 
-A round times every program twice, once in each order (A B C, then C B A), so that a slow drift of
+A round times every program twice, in an order and back (A B C, then C B A), so that a slow drift of
 the machine and the position in the order affect all programs equally. The speed-up is the median
 over rounds of the ratio within a round.
 """

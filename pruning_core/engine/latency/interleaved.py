@@ -1,7 +1,9 @@
-"""Times several calls in interleaved rounds: forwards, then backwards, after a warm-up.
+"""Times several calls in interleaved rounds: in a random order, then backwards, after a warm-up.
 
 Speed changes on a machine (frequency, temperature, other programs) then affect all calls of a
-round alike, and cancel out in their ratios.
+round alike, and cancel out in their ratios. The order is another one in each round: the first and
+the last call of a round follow themselves, and find the caches as they left them. With a fixed
+order that would always favor the same calls.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ Call = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 Clock = Callable[[], int]
 WARM_UP = 3
+ORDER_SEED = 0
 # Long enough for the resolution of a clock not to matter.
 SAMPLE_NS = 200_000
 # A call this short finds the caches as another call left them, so its sample begins with a call
@@ -62,19 +65,21 @@ def interleaved_times(
 ) -> dict[Name, Times]:
     """Nanoseconds of each call, (rounds, 2).
 
-    The first of the two samples of a round is taken on the way forwards, the second on the way
-    back. A sample of a short call is the mean of several calls. `say` gets the progress from 0
+    The first of the two samples of a round is taken in the order of the round, the second on the
+    way back. A sample of a short call is the mean of several calls. `say` gets the progress from 0
     to 1.
     """
     samplers = {name: _sampler(call, clock) for name, call in calls.items()}
     times: dict[Name, list[list[float]]] = {name: [] for name in calls}
-    started, done, order = clock(), 0, list(calls)
+    started, done, names = clock(), 0, list(calls)
+    random = np.random.default_rng(ORDER_SEED)
     with no_garbage_collection():
         while done < max(budget.rounds, LEAST_ROUNDS):
             seconds = (clock() - started) / 1e9
             if done >= LEAST_ROUNDS and seconds >= budget.seconds:
                 break
             say(max(done / budget.rounds, min(1.0, seconds / budget.seconds)))
+            order = [names[i] for i in random.permutation(len(names))]
             for name in order:
                 times[name].append([samplers[name].sample(clock)])
             for name in reversed(order):
