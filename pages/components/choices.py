@@ -31,7 +31,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import trimmed
 from pruning_core.common.names import run_name
 from pruning_core.common.paths import shown_path
-from pruning_core.settings.relevance import has_effect
+from pruning_core.settings.relevance import has_effect, is_offered
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -235,8 +235,15 @@ def widget_value(name: str) -> Any:
 
 
 def keep_hidden() -> None:
-    """Keep the values of the settings that were not drawn; call after all others are drawn."""
-    address.keep_hidden({PREFIX + name: widget_value(name) for name in DEFAULTS})
+    """Keep the values of the settings that were not drawn; call after all others are drawn.
+
+    A setting without an effect keeps its last valid value: a wrong one would be an error when the
+    setting has an effect again.
+    """
+    spec, valid = attempted_spec(), st.session_state[VALUES]
+    for name in DEFAULTS:
+        value = widget_value(name) if is_offered(name, spec) else to_widget(name, valid[name])
+        address.keep_hidden({PREFIX + name: value})
     ADDRESS.keep_hidden()
 
 

@@ -328,7 +328,7 @@ LATENCY = (
     Term(
         "Speed-up over the fastest dense runtime",
         "The latency of the dense model in the fastest dense runtime divided by the latency of "
-        "this model. It is measured where all dense runtimes were timed in the same rounds.",
+        "this model, where all dense runtimes were timed in the same rounds.",
         RATIO,
         (
             "speedup_over_fastest",

@@ -57,7 +57,7 @@ def trial(strategy: str, validation: float, speedup: float, seed: int = 0) -> La
 def test_the_fastest_of_the_accurate_enough_models_is_chosen() -> None:
     trials = [
         trial("blocks", 0.80, 3.0),
-        trial("weights_uniform", 0.90, 2.0),
+        trial("weights", 0.90, 2.0),
         trial("dense", 0.91, 1.0),
     ]
     assert fastest(trials, 0.90) == trials[1]
@@ -68,8 +68,8 @@ def test_the_fastest_of_the_accurate_enough_models_is_chosen() -> None:
 def test_the_table_has_means_over_seeds_and_the_fastest_first() -> None:
     trials = [
         trial("blocks", 0.5, 1.0),
-        trial("weights_uniform", 0.6, 1.5),
-        trial("weights_uniform", 0.8, 2.5, 1),
+        trial("weights", 0.6, 1.5),
+        trial("weights", 0.8, 2.5, 1),
     ]
     first, second = trial_table(trials, "validation").splitlines()[2:]
     assert first.startswith("| weights | 50 % | ONNX Runtime | 70.0 % ± 14.1 | 1 | 2x ± 0.71 |")
