@@ -57,7 +57,7 @@ OPEN_ALL = """() => document.querySelectorAll("details:not([open]) > summary")
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
     .filter(one => one.checkVisibility()).map(one => Number(one.tagName[1]))"""
 BUTTONS = """() => [...document.querySelectorAll('[data-testid="stMain"] button')]
-    .filter(one => one.checkVisibility())
+    .filter(one => one.checkVisibility() && !one.closest('[data-stale="true"]'))
     .map(one => (one.ariaLabel || one.innerText).trim())"""
 # Whether no two buttons have one name; while a part is drawn anew it may stand in the page twice.
 DISTINCT = f"""() => {{
