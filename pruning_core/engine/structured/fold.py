@@ -67,7 +67,7 @@ def fold(model: nn.Module, image_size: int, round_to: int = 1, block: int = 1) -
     needed = _needed_inputs(model, image_size)
     removable = {group.name: _removable(group, needed) for group in graph.groups}
     removed = {
-        group.name: _rounded(group, _whole_blocks(removable[group.name], block), round_to)
+        group.name: _rounded(group, _whole_blocks(removable[group.name], block), round_to, block)
         for group in graph.groups
     }
     # Before the removal, because the notes count filters of the model as it was.
@@ -101,10 +101,14 @@ def _whole_blocks(channels: list[int], block: int) -> list[int]:
     return [channel for channel in channels if counts[channel // block] == block]
 
 
-def _rounded(group: Group, channels: list[int], round_to: int) -> list[int]:
-    """The channels to remove, so that a multiple of `round_to`, but at least one, remains."""
+def _rounded(group: Group, channels: list[int], round_to: int, block: int) -> list[int]:
+    """The channels to remove, so that a multiple of `round_to`, but at least one, remains.
+
+    They are whole blocks, also where the width of the group is no multiple of `round_to`.
+    """
     remaining = max(group.width - len(channels), 1)
-    return channels[: max(group.width - math.ceil(remaining / round_to) * round_to, 0)]
+    count = max(group.width - math.ceil(remaining / round_to) * round_to, 0)
+    return channels[: count - count % block]
 
 
 def _mixing(group: Group) -> str:
