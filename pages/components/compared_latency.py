@@ -32,8 +32,8 @@ def draw_compared_latency(lab: Lab, table: Matrix, jobs: Sequence[Job]) -> None:
         return
     models = every[:MOST_MODELS]
     text = (
-        "The models that are tested above, of the first seed. Each is timed in turn with the dense "
-        "baseline of its run, with batch size 1 and 1 thread."
+        "Measures each model that is tested above (first seed), in turn with the dense baseline of "
+        "its run. Batch size 1, 1 thread."
     )
     if len(models) < len(every):
         text += f" Of {format_count(len(every), 'model')}, the first {len(models)} are timed."
