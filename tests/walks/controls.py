@@ -185,9 +185,17 @@ def open_tab(page: Page, label: str, draw: random.Random) -> str:
     """Open any tab. Returns its title."""
     tabs = page.get_by_role("tab")
     tab = tabs.nth(draw.randrange(tabs.count()))
-    title = tab.inner_text().strip()
-    tab.click()
-    return title
+    return tab_named(tab.inner_text().strip())(page, label, draw)
+
+
+def tab_named(title: str) -> Setter:
+    """A function that opens the tab with this title."""
+
+    def open_one(page: Page, label: str, draw: random.Random) -> str:
+        page.get_by_role("tab", name=title, exact=True).click()
+        return title
+
+    return open_one
 
 
 def open_topic(page: Page, label: str, draw: random.Random) -> str:

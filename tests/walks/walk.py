@@ -23,7 +23,7 @@ from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
-from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, TRIES, Control
+from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, TRIES, Control, tab_named
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -96,7 +96,10 @@ PAGES = list(CONTROLS)
 # The goal is the session's: a link to one of these pages takes it along, from whichever page it was
 # set on. In a new session it is that of the address, else the default.
 GOAL = {"Max. accuracy drop (points)": "1", "Max. size (MB)": ""}
-STEPS = ("set", "set", "set", "open", "open", "back", "forward", "reload", "second tab")
+STEPS = (
+    *("set", "set", "set", "other tab", "open", "open"),
+    *("back", "forward", "reload", "second tab"),
+)
 
 
 @dataclass
@@ -150,9 +153,24 @@ class Walk:
         controls = [one for one in CONTROLS[self._entry.page] if one.label in self._entry.shown]
         if not controls:
             return self._open()
-        control, before = self.draw.choice(controls), self._entry.shown
-        if control.label == "run" and "rows" not in before:
+        control = self.draw.choice(controls)
+        if control.label == "run" and "rows" not in self._entry.shown:
             return None
+        return self._set_control(control)
+
+    def _other_tab(self) -> None:
+        """Open another tab of Tune, then the first one again, whose settings must still stand."""
+        first = self._entry.shown.get("tab")
+        if first is None:
+            return self._set()
+        titles = [title.strip() for title in self.page.get_by_role("tab").all_inner_texts()]
+        other = self.draw.choice([title for title in titles if title != first])
+        for title in (other, first):
+            self._set_control(Control("tab", tab_named(title), hides=True))
+        return None
+
+    def _set_control(self, control: Control) -> None:
+        before = self._entry.shown
         self._note(f"set {control.label}")
         self.controls.add(f"{self._entry.page}: {control.label}")
         if control.popover:
