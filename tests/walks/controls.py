@@ -181,7 +181,7 @@ def toggle(page: Page, label: str, draw: random.Random) -> str:
     return str(not before).lower()
 
 
-def open_tab(page: Page, label: str, draw: random.Random) -> str:
+def open_tab(page: Page, label: str, draw: random.Random) -> str | None:
     """Open any tab. Returns its title."""
     tabs = page.get_by_role("tab")
     tab = tabs.nth(draw.randrange(tabs.count()))

@@ -23,7 +23,17 @@ from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
-from tests.walks.controls import ANY, CONTROLS, EMPTY, POLL, POPOVERS, TAB, TRIES, Control, tab_named
+from tests.walks.controls import (
+    ANY,
+    CONTROLS,
+    EMPTY,
+    POLL,
+    POPOVERS,
+    TAB,
+    TRIES,
+    Control,
+    tab_named,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
