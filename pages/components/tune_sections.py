@@ -53,8 +53,8 @@ def draw_main(lab: Lab, spec: Spec, form: Form) -> None:
 
 def draw_tabs(lab: Lab, spec: Spec, form: Form, valid: bool) -> None:
     """The other settings, in tabs with sections. What has no effect is not drawn."""
-    chosen = choices.ADDRESS["tab"]
-    tabs = st.tabs(TABS, default=chosen, key=choices.ADDRESS.key("tab"), on_change="rerun")
+    # Its identity depends on `default`: with one that changes, quick clicks would be lost.
+    tabs = st.tabs(TABS, key=choices.ADDRESS.key("tab"), on_change="rerun")
     for name, tab in zip(TABS, tabs, strict=True):
         if not tab.open:
             continue
