@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.project import ROOT
-from tests.helpers.workers import until
+from tests.helpers.workers import stop_worker, until
 
 CHROME = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 ARGUMENTS = [
@@ -53,8 +51,7 @@ def served(cache: Cache) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-        if alive := WorkerRecord(cache.queue).current():
-            os.kill(alive["pid"], signal.SIGTERM)
+        stop_worker(cache)
 
 
 def _free_port() -> int:

@@ -146,7 +146,7 @@ def test_pages_have_landmarks_headings_in_order_and_buttons_of_their_own_name(
         page = opened(browser, server, name)
         navigation = page.get_by_role("navigation", name="Pages")
         link = navigation.get_by_role("link", name=name.partition("?")[0], exact=True)
-        expect(link).to_have_attribute("aria-current", "page")
+        expect(link).to_have_attribute("aria-current", "page", timeout=SLOW)
         assert navigation.locator("[aria-current]").count() == 1, name
         levels = page.evaluate(HEADINGS)
         assert levels[0] == 1, name

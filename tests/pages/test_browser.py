@@ -69,7 +69,7 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
         )
         button.click()
         expect(said).to_contain_text("The browser did not copy the link.", timeout=SLOW)
-        expect(said.get_by_role("textbox")).to_have_value(page.url)
+        expect(said.get_by_role("textbox")).to_have_value(page.url, timeout=SLOW)
 
     def tune(page: Page) -> None:
         page.goto(f"{server}/Tune?{urlencode(TINY)}")
@@ -148,7 +148,7 @@ def test_a_narrow_screen_keeps_the_effect_of_a_slider_and_run_visible(server: st
         expect(summary).to_contain_text("46 epochs", timeout=SLOW)
         control = page.get_by_role("group", name="Pruning steps")
         for part in (control, summary, summary.locator("img"), run):
-            expect(part).to_be_in_viewport(ratio=0.5)
+            expect(part).to_be_in_viewport(ratio=0.5, timeout=SLOW)
         width = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
     assert width <= NARROW

@@ -188,7 +188,9 @@ def test_the_model_of_the_run_that_meets_the_goal_is_offered(
 
 
 def test_both_models_predict_a_test_image(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = page(ready, monkeypatch).run().number_input(key="Export.image").set_value(3).run()
+    at = page(ready, monkeypatch).run()
+    serve(ready, STAGE_KINDS)  # a page that waits for one image asks for the next one later
+    at.number_input(key="Export.image").set_value(3).run()
     assert not at.exception
     assert "Queued." in shown(at)
     serve(ready, STAGE_KINDS)
