@@ -53,7 +53,7 @@ def draw_main(lab: Lab, spec: Spec, form: Form) -> None:
 
 def draw_tabs(lab: Lab, spec: Spec, form: Form, valid: bool) -> None:
     """The other settings, in tabs with sections. What has no effect is not drawn."""
-    # Its identity depends on `default`: with one that changes, quick clicks would be lost.
+    # Without `default`: the tabs would be a new widget after each change, and lose quick clicks.
     tabs = st.tabs(TABS, key=choices.ADDRESS.key("tab"), on_change="rerun")
     for name, tab in zip(TABS, tabs, strict=True):
         if not tab.open:

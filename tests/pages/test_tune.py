@@ -99,6 +99,17 @@ def test_every_setting_has_a_widget_with_its_title() -> None:
     assert set(labels) == set(FLAT) - {"label"}
 
 
+def test_the_tabs_stay_one_widget() -> None:
+    """A click on a tab whose widget has been replaced meanwhile would be lost."""
+    test, identities = tune(), set()
+    for position, tab in enumerate(TABS):
+        test.session_state["Tune.tab"] = tab
+        (block,) = ran(test).get("tab_container")
+        assert block.proto.tab_container.default_tab_index == position
+        identities.add(block.proto.id)
+    assert len(identities) == 1
+
+
 def test_every_widget_and_button_has_help() -> None:
     test = tune(**{"data.name": "images"})
     labels = [w.label for w in [*widgets(test), *test.button] if not w.help]
