@@ -158,8 +158,8 @@ FILE_FORMATS = Registry(
         FileFormat(
             "onnx_int8",
             "ONNX int8",
-            "Static quantization: weights and activations in int8, with one weight scale for each "
-            "output channel and activation ranges from calibration images.",
+            "Static quantization: weights and activations in int8 (weights use 7 bits), with one "
+            "weight scale for each output channel and activation ranges from calibration images.",
             "Jacob et al. 2018",
             "https://arxiv.org/abs/1712.05877",
             f"{ENGINE}.graph_files:onnx_int8",

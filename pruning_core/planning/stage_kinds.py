@@ -170,7 +170,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=measurement_types.ExportSettings,
             result=measurement_types.ExportResult,
-            version=9,
+            version=10,
             derived=True,
         ),
         StageKind(
@@ -180,7 +180,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=measurement_types.BundleSettings,
             result=measurement_types.BundleResult,
-            version=8,
+            version=9,
         ),
         StageKind(
             "latency",
@@ -189,7 +189,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.latency.stage:latency",
             settings=measurement_types.LatencySettings,
             result=measurement_types.LatencyResult,
-            version=9,
+            version=10,
             timed=True,
             derived=True,
         ),
