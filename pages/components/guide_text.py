@@ -27,6 +27,7 @@ TOPICS = (
     "export",
     "latency",
     "command_line",
+    "several_machines",
     "recommended_preset",
     "fast_preset",
     "benchmarks",

@@ -8,6 +8,7 @@ import textwrap
 from typing import NoReturn
 
 from pruning_core.cli.arguments import folder
+from pruning_core.cli.connections import add_shared_store_option, connect_shared_store
 from pruning_core.cli.output import (
     BAD_INPUT,
     FAILED,
@@ -24,6 +25,7 @@ from pruning_core.methods.commands import COMMANDS, Command
 from pruning_core.methods.registry import load
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.jobs import Queue
+from pruning_core.storage.shared_store import SharedStoreError
 from pruning_core.worker.start import WorkerError
 
 
@@ -62,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
         )
         text = "folder of results, queue and downloads (default: the project's cache)"
         subparser.add_argument("--cache-dir", type=folder, metavar="DIR", help=text)
+        if command.needs_space:
+            add_shared_store_option(subparser)
         load(command.options)(subparser)
     return top
 
@@ -81,14 +85,16 @@ def _run(arguments: list[str] | None) -> int:
     command = COMMANDS[options.command]
     try:
         _prepare(cache, command)
-        return int(load(command.implementation)(options, cache, Queue(cache.queue)))
+        queue = Queue(cache.queue)
+        connect_shared_store(options, cache)
+        return int(load(command.implementation)(options, cache, queue))
     except SpecError as error:
         return say(BAD_INPUT, for_command_line(error))
     except CacheError as error:
         return say(BAD_INPUT, f"--cache-dir: {error}")
     except sqlite3.Error as error:
         return say(FAILED, queue_failure(cache, error))
-    except WorkerError as error:
+    except (WorkerError, SharedStoreError) as error:
         return say(FAILED, str(error))
     except BrokenPipeError:
         raise

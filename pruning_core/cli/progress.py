@@ -18,6 +18,7 @@ from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
+from pruning_core.storage.connections import SHARED_STORE, Connections
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -73,6 +74,7 @@ def follow_job(
             notes.print_once(progress)
             _update(bar, task, progress.rows)
             if until(progress):
+                _print_connection_errors(cache, console)
                 return progress
             starter.ensure()
             silence.print_once()
@@ -135,6 +137,13 @@ class _PruningNotes:
         for note in pruning_notes(from_json(progress.job.spec), self.store):
             text = f"Note: {one_line(note)}"
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_connection_errors(cache: Cache, console: Console) -> None:
+    """Print why the shared store of the cache could not be used, if it could not."""
+    if error := Connections(cache.queue).get(SHARED_STORE).error:
+        text = f"Note: {one_line(error)} Stages were computed here, and are shared later."
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Silence:

@@ -34,7 +34,7 @@ LOCK_SECONDS = 30.0
 # from before `FIRST_KEPT` holds settings and stage keys that no longer exist: its jobs and stages
 # are deleted when it is opened; finished stages stay on disk. A later one gets the columns that it
 # lacks. A worker of an earlier version ends.
-QUEUE_VERSION = 6
+QUEUE_VERSION = 7
 FIRST_KEPT = 5
 RETRY_SECONDS = 0.01
 
@@ -71,6 +71,8 @@ CREATE TABLE IF NOT EXISTS submitters (
 CREATE TABLE IF NOT EXISTS worker (
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
     code TEXT, started REAL, process TEXT, checkout TEXT, file TEXT);
+CREATE TABLE IF NOT EXISTS connections (
+    name TEXT PRIMARY KEY, address TEXT NOT NULL, error TEXT NOT NULL DEFAULT '');
 """
 # They are created after the columns that they name.
 JOB_INDEXES = """
@@ -254,7 +256,7 @@ def _update_tables(db: sqlite3.Connection) -> None:
         for table in outdated:
             db.execute(f"DROP TABLE {table}")
         _run_each(db, SCHEMA)
-        if version >= FIRST_KEPT:
+        if version == FIRST_KEPT:
             _add_columns(db)
         _run_each(db, JOB_INDEXES)
         db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")

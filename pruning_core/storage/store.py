@@ -26,6 +26,8 @@ from typing import Any
 from pruning_core.common.files import fingerprint, sha256, write_through
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing, Stage
+from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import restored
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
@@ -41,19 +43,19 @@ def _seal(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-class _Damaged(ValueError):
-    """A manifest does not match its seal."""
+class Damaged(ValueError):
+    """The files of a stage are not those that were written; the message is a sentence."""
 
 
 def _checked(path: Path) -> str:
-    """The text of a manifest without its seal. Raises `_Damaged` and `OSError`."""
+    """The text of a manifest without its seal. Raises `Damaged` and `OSError`."""
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         seal = body.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise _Damaged(path) from None
+        raise Damaged(f"{path} is no manifest.") from None
     if seal != _seal(body):
-        raise _Damaged(path)
+        raise Damaged(f"{path} does not match its seal.")
     return json.dumps(body)
 
 
@@ -66,7 +68,7 @@ def _checked_once(path: Path, stamp: tuple[int, ...]) -> str:
 def _manifest_text(path: Path) -> str:
     stat = path.stat()
     if not S_ISREG(stat.st_mode):  # such as a pipe, which would be waited for
-        raise _Damaged(path)
+        raise Damaged(f"{path} is no file.")
     if not stat.st_ctime < time.time() - SETTLED_SECONDS:
         return _checked(path)
     return _checked_once(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
@@ -152,9 +154,25 @@ class Store:
         }
         sealed = json.dumps({**body, "seal": _seal(body)}, indent=1)
         (folder / MANIFEST).write_text(sealed, encoding="utf-8")
-        for path in folder.iterdir():
-            write_through(path)
-        write_through(folder)
+        self._move_in(key, folder)
+
+    def receive(self, key: str, folder: Path) -> None:
+        """Publish a stage that was computed elsewhere; `folder` holds its files and manifest.
+
+        Raises `Damaged` unless the manifest is that of this key and of these very files. The
+        manifest was made for this key if its kind, parent and settings have this key.
+        """
+        body = json.loads(_checked(folder / MANIFEST))
+        try:
+            if Stage(body["kind"], body["parent"], body["settings"]).key != key:
+                raise Damaged(f"The files are not those of stage {key[:12]}.")
+            restored(STAGE_KINDS[body["kind"]].result, body["result"])
+            files = body["files"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Damaged(f"The manifest of stage {key[:12]} is not of this version.") from error
+        names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+        if {name: sha256(folder / name) for name in names} != files:
+            raise Damaged(f"A file of stage {key[:12]} does not match its digest.")
         self._move_in(key, folder)
 
     def remove(self, key: str) -> None:
@@ -224,6 +242,10 @@ class Store:
         log.warning("Stage %s was damaged (%s) and was moved to %s.", key[:12], reason, target)
 
     def _move_in(self, key: str, folder: Path) -> None:
+        """Write a built folder to the disk, then move it to its place in one step."""
+        for path in folder.iterdir():
+            write_through(path)
+        write_through(folder)
         target = self.cache.stage(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir() and not self.exists(key):
@@ -241,7 +263,7 @@ class Store:
                 body: dict[str, Any] = json.loads(_manifest_text(self.cache.stage(key) / MANIFEST))
         except (FileNotFoundError, NotADirectoryError):
             raise Missing(key) from None
-        except _Damaged:
+        except Damaged:
             self.set_aside(key, "the manifest does not match its seal")
             raise Missing(key) from None
         return body

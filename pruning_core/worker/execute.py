@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import sqlite3
@@ -25,6 +26,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import Context, Progress, StageError
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
+from pruning_core.worker.shared_stages import SharedStages
 
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
@@ -101,7 +103,7 @@ def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callab
     """
     store, token = Store(cache), row.token or ""
     try:
-        if not store.intact(row.key):
+        if not store.intact(row.key) and not shared_stages(cache).fetch(row.key, row.kind):
             _build(cache, store, row, progress)
     except SpecError as error:
         log.error("Stage %s is refused: %s", row.key[:12], for_command_line(error))
@@ -113,6 +115,12 @@ def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callab
         log.exception("Stage %s failed.", row.key[:12])
         return partial(queue.fail, row.key, token, failure_text(error, cache))
     return partial(queue.finish, row.key, token)
+
+
+@functools.cache
+def shared_stages(cache: Cache) -> SharedStages:
+    """The shared store of a cache, which a process opens once."""
+    return SharedStages(cache)
 
 
 def failure_text(error: Exception, cache: Cache) -> str:

@@ -50,6 +50,7 @@ from pruning_core.worker.processes import (
     start_stage_process,
     uses_gpu,
 )
+from pruning_core.worker.shared_stages import Uploads
 
 BEAT_SECONDS = 2.0
 # The pause between two rounds, and the time between two slow rounds: with work, and without.
@@ -79,12 +80,14 @@ class Supervisor:
         self.processes: list[StageProcess] = []
         self.gpus, self.memory_free, self.stopping = gpus(), True, False
         self.heartbeat_end = threading.Event()
+        self.uploads = Uploads(cache)
 
     def run(self) -> bool:
         """Work until the queue is empty. False where another worker serves this cache."""
         if not self._register():
             return False
         signal.signal(signal.SIGTERM, self._stop)
+        self.uploads.start()
         while True:
             try:
                 self._serve()
@@ -92,6 +95,7 @@ class Supervisor:
                 self._shut_down()
             # A job submitted just before the shutdown started no worker, because it saw this one.
             if self.stopping or not self.queue.busy() or not self._register():
+                self.uploads.stop()
                 return True
 
     def step(self) -> None:
@@ -110,6 +114,7 @@ class Supervisor:
         for key in self.queue.drop_requests():
             log.info("No page waits for stage %s any more; it does not start.", key[:12])
         self._plan_jobs()
+        self.uploads.check_address()
         if not self.queue.ready():
             self._end_large()
         if code_digest() != self.code:
@@ -149,6 +154,8 @@ class Supervisor:
                 busy = busy or self.queue.busy()
                 if busy or any(process.row for process in self.processes):
                     self.step()
+                    active = time.monotonic()
+                elif self.uploads.busy:
                     active = time.monotonic()
                 elif time.monotonic() - active >= KEPT_SECONDS:
                     self._end_processes(self._waiting())
@@ -243,6 +250,7 @@ class Supervisor:
             return True
         if row and row.status in ("done", "failed"):
             process.row = None
+            self.uploads.request()
             return True
         log.info("No job needs stage %s any more; its process is stopped.", process.row.key[:12])
         process.end()
