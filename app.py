@@ -1,4 +1,4 @@
-"""Home: what pruning does, the latest result, active runs, the presets, recent results."""
+"""Home: what pruning does, the latest result, active runs, the presets, the machines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from streamlit.starlette import App
 from pages.components import accessibility, facts, history, live
 from pages.components.address import Address
 from pages.components.chart import draw_chart
+from pages.components.connections import draw_connections
 from pages.components.document_script import DocumentScript
 from pages.components.goal import PARAMETERS, current_goal, reject_wrong_limits
 from pages.components.host_check import HostCheck
@@ -220,6 +221,7 @@ def main() -> None:
         st.warning(f"The time on this machine could not be measured. {reason}")
     draw_recent(lab)
     draw_benchmark(lab)
+    draw_connections(lab)
     ADDRESS.write()
 
 

@@ -74,9 +74,13 @@ class PageQueue(Queue):
         try:
             return write()
         except sqlite3.Error as error:
-            st.error(
-                f"The queue cannot be written now ({plain(str(error))}). Nothing was changed, and "
-                "finished results are kept. Try again. If the problem stays, check "
-                f"{plain(str(self.path))}."
-            )
+            draw_write_error(error, self.path)
             return None
+
+
+def draw_write_error(error: sqlite3.Error, path: Path) -> None:
+    """That the queue could not be written, and what to do."""
+    st.error(
+        f"The queue cannot be written now ({plain(str(error))}). Nothing was changed, and "
+        f"finished results are kept. Try again. If the problem stays, check {plain(str(path))}."
+    )

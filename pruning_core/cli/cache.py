@@ -7,6 +7,7 @@ import argparse
 from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.common.formatting import format_bytes, format_count
 from pruning_core.common.paths import Cache
+from pruning_core.results.cluster import store_sentence
 from pruning_core.storage import cleanup
 from pruning_core.storage.connections import SHARED_STORE, Connections
 from pruning_core.storage.jobs import Queue
@@ -33,8 +34,7 @@ def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> i
         print(f"{cache.root}: {format_bytes(sum(sizes.values()))}, {stages}.")
         for part, size in sizes.items():
             print(f"  {part:12} {format_bytes(size)}")
-        if (shared := Connections(cache.queue).get(SHARED_STORE)).address:
-            print(f"Shared store: {shared.address}. {shared.error}".rstrip())
+        print(store_sentence(Connections(cache.queue).get(SHARED_STORE)))
     elif options.action == "verify":
         damaged, missing = cleanup.verify(store, queue)
         stages = format_count(len(store.finished()), "stage")

@@ -8,7 +8,7 @@ import textwrap
 from typing import NoReturn
 
 from pruning_core.cli.arguments import folder
-from pruning_core.cli.connections import add_shared_store_option, connect_shared_store
+from pruning_core.cli.connections import add_connection_options, connect
 from pruning_core.cli.output import (
     BAD_INPUT,
     FAILED,
@@ -25,7 +25,6 @@ from pruning_core.methods.commands import COMMANDS, Command
 from pruning_core.methods.registry import load
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.shared_store import SharedStoreError
 from pruning_core.worker.start import WorkerError
 
 
@@ -65,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         text = "folder of results, queue and downloads (default: the project's cache)"
         subparser.add_argument("--cache-dir", type=folder, metavar="DIR", help=text)
         if command.needs_space:
-            add_shared_store_option(subparser)
+            add_connection_options(subparser)
         load(command.options)(subparser)
     return top
 
@@ -86,7 +85,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         _prepare(cache, command)
         queue = Queue(cache.queue)
-        connect_shared_store(options, cache)
+        connect(options, cache)
         return int(load(command.implementation)(options, cache, queue))
     except SpecError as error:
         return say(BAD_INPUT, for_command_line(error))
@@ -94,7 +93,7 @@ def _run(arguments: list[str] | None) -> int:
         return say(BAD_INPUT, f"--cache-dir: {error}")
     except sqlite3.Error as error:
         return say(FAILED, queue_failure(cache, error))
-    except (WorkerError, SharedStoreError) as error:
+    except WorkerError as error:
         return say(FAILED, str(error))
     except BrokenPipeError:
         raise

@@ -18,7 +18,7 @@ from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.connections import SHARED_STORE, Connections
+from pruning_core.storage.connections import CLUSTER, SHARED_STORE, Connections
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -66,7 +66,7 @@ def follow_job(
     deleted in the meantime.
     """
     starter, notes = WorkerStarter(cache), _PruningNotes(cache, console)
-    silence = _Silence(cache, console)
+    silence, connections = _Silence(cache, console), _ConnectionErrors(cache, console)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
@@ -74,10 +74,11 @@ def follow_job(
             notes.print_once(progress)
             _update(bar, task, progress.rows)
             if until(progress):
-                _print_connection_errors(cache, console)
+                connections.print_new()
                 return progress
             starter.ensure()
             silence.print_once()
+            connections.print_new()
             time.sleep(PAUSE_SECONDS)
 
 
@@ -139,11 +140,21 @@ class _PruningNotes:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_connection_errors(cache: Cache, console: Console) -> None:
-    """Print why the shared store of the cache could not be used, if it could not."""
-    if error := Connections(cache.queue).get(SHARED_STORE).error:
-        text = f"Note: {one_line(error)} Stages were computed here, and are shared later."
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+class _ConnectionErrors:
+    """Prints why the shared store or the cluster of the cache cannot be used, each reason once."""
+
+    def __init__(self, cache: Cache, console: Console) -> None:
+        self.connections, self.console = Connections(cache.queue), console
+        self.printed = {""}
+
+    def print_new(self) -> None:
+        """Print the reasons that were not printed yet."""
+        for name in (SHARED_STORE, CLUSTER):
+            error = self.connections.get(name).error
+            if error not in self.printed:
+                self.printed.add(error)
+                text = f"Note: {one_line(error)}"
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Silence:

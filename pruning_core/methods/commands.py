@@ -102,6 +102,13 @@ COMMANDS = Registry(
             makes_cache=False,
         ),
         Command(
+            "cluster",
+            "Cluster",
+            "Show the nodes of the cluster and what each of them runs.",
+            implementation=f"{CLI}.cluster:cluster",
+            options=f"{CLI}.cluster:add_cluster_options",
+        ),
+        Command(
             "worker",
             "Worker",
             "Run queued stages.",

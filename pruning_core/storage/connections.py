@@ -1,12 +1,35 @@
-"""What a cache is connected to: a store that it shares with other caches."""
+"""What a cache is connected to: a store that it shares with other caches, and a cluster."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from pruning_core.storage.database import Database
 
-SHARED_STORE = "shared store"
+SHARED_STORE, CLUSTER = "shared store", "cluster"
+
+
+LOCAL_CLUSTER = "local"  # Ray on this machine, started for it
+CLUSTER_ADDRESS = re.compile(r"(ray://)?[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+def full_address(address: str) -> str:
+    """The address of a shared store for a worker, which has another working folder."""
+    return address if "://" in address else os.path.abspath(os.path.expanduser(address))
+
+
+def cluster_problem(address: str) -> str:
+    """Why a cluster address cannot be used, as a sentence; empty where it can be tried."""
+    if not address:
+        return ""
+    if address != LOCAL_CLUSTER and not CLUSTER_ADDRESS.fullmatch(address):
+        return f"{address!r} is no address of a Ray cluster. Give ray://host:10001 or host:6379."
+    if find_spec("ray") is None:
+        return "A cluster needs a package: pip install 'ray[client]'."
+    return ""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ CREATE TABLE IF NOT EXISTS worker (
     code TEXT, started REAL, process TEXT, checkout TEXT, file TEXT);
 CREATE TABLE IF NOT EXISTS connections (
     name TEXT PRIMARY KEY, address TEXT NOT NULL, error TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS nodes (
+    name TEXT PRIMARY KEY, host TEXT NOT NULL, cores INTEGER NOT NULL, gpus INTEGER NOT NULL,
+    processor TEXT NOT NULL, ready INTEGER NOT NULL, refusal TEXT NOT NULL, written REAL NOT NULL);
 """
 # They are created after the columns that they name.
 JOB_INDEXES = """

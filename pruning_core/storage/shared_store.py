@@ -162,9 +162,3 @@ def _link(path: Path, target: Path) -> bool:
             return False
         raise
     return True
-
-
-def full_address(address: str) -> str:
-    """The address as a worker uses it, which has another working folder: an absolute path."""
-    is_url = "://" in address
-    return address if is_url else os.path.abspath(os.path.expanduser(address))

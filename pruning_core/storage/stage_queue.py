@@ -12,7 +12,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ READY = (
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
 ON_CPU = "coalesce(json_extract(settings, '$.device'), 'cpu') = 'cpu'"
+CLAIM = (
+    "UPDATE stages SET status = 'running', token = ?, host = ?, pid = NULL, heartbeat = ?,"
+    " started = ?, attempts = attempts + 1, progress = '{}', error = '', field = ''"
+)
+BEAT = (
+    "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
+    " WHERE key = ? AND token = ? AND status = 'running'"
+)
 ACTIVE_JOB = " AND j.status IN ('planning', 'active')"
 REQUEUE_DONE = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
@@ -128,6 +136,30 @@ class StageQueue(Database):
             ).fetchall()
         return [row["key"] for row in rows]
 
+    def ready_stages(self, kinds: Collection[str], limit: int) -> list[Row]:
+        """Stages of these kinds that could start now, in the order of `claim`."""
+        rows = self._all(
+            f"SELECT * FROM stages WHERE {READY} AND kind IN ({marks(kinds)})"
+            " ORDER BY created, urgency DESC, rowid LIMIT ?",
+            *kinds,
+            limit,
+        )
+        return [stage_row(row) for row in rows]
+
+    def claim_all(self, tokens: Mapping[str, str]) -> list[Row]:
+        """Take the stages with these keys, each with its token. Returns those still queued."""
+        now, host = time.time(), platform.node()
+        if not tokens:
+            return []
+        with self._write() as db:
+            db.executemany(
+                f"{CLAIM} WHERE key = ? AND status = 'queued'",
+                [(token, host, now, now, key) for key, token in tokens.items()],
+            )
+            query = f"SELECT * FROM stages WHERE token IN ({marks(tokens)})"
+            rows = db.execute(query, [*tokens.values()]).fetchall()
+        return [stage_row(dict(row)) for row in rows]
+
     def claim(
         self, token: str, threads: int, kinds: Collection[str] = (), gpu: bool = True
     ) -> Row | None:
@@ -149,24 +181,30 @@ class StageQueue(Database):
             if row is None or row["threads"] > threads:
                 return None
             now = time.time()
-            db.execute(
-                "UPDATE stages SET status = 'running', token = ?, host = ?, pid = NULL,"
-                " heartbeat = ?, started = ?, attempts = attempts + 1, progress = '{}',"
-                " error = '', field = '' WHERE key = ?",
-                (token, platform.node(), now, now, row["key"]),
-            )
+            db.execute(f"{CLAIM} WHERE key = ?", (token, platform.node(), now, now, row["key"]))
             claimed = db.execute("SELECT * FROM stages WHERE key = ?", (row["key"],)).fetchone()
         return stage_row(dict(claimed))
 
     def beat(self, key: str, token: str, pid: int, progress: dict[str, Any]) -> bool:
         """Record heartbeat and progress. False when the caller no longer holds the stage."""
         with self._write() as db:
-            changed = db.execute(
-                "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
-                " WHERE key = ? AND token = ? AND status = 'running'",
-                (time.time(), pid, json.dumps(_finite(progress)), key, token),
-            )
-        return changed.rowcount == 1
+            values = (time.time(), pid, json.dumps(_finite(progress)), key, token)
+            return db.execute(BEAT, values).rowcount == 1
+
+    def beat_all(self, stages: Mapping[str, tuple[str, dict[str, Any]]], pid: int) -> list[str]:
+        """`beat` for many stages, key and progress by token. Returns the tokens of the lost ones.
+
+        A lost stage is not held any more, such as one that was cancelled.
+        """
+        now, lost = time.time(), list[str]()
+        if not stages:
+            return lost
+        with self._write() as db:
+            for token, (key, progress) in stages.items():
+                values = (now, pid, json.dumps(_finite(progress)), key, token)
+                if not db.execute(BEAT, values).rowcount:
+                    lost.append(token)
+        return lost
 
     def finish(self, key: str, token: str) -> None:
         """Mark a stage as done, after it was published in the store."""
@@ -243,6 +281,16 @@ class StageQueue(Database):
     def running(self) -> set[str]:
         """The keys of the running stages."""
         return {row["key"] for row in self._all("SELECT key FROM stages WHERE status = 'running'")}
+
+    def running_rows(self) -> list[Row]:
+        """The running stages, the oldest first."""
+        query = "SELECT * FROM stages WHERE status = 'running' ORDER BY started"
+        return [stage_row(row) for row in self._all(query)]
+
+    def running_tokens(self) -> set[str]:
+        """The tokens of the running stages."""
+        rows = self._all("SELECT token FROM stages WHERE status = 'running'")
+        return {row["token"] for row in rows}
 
     def known_keys(self) -> set[str]:
         """The keys of all stages that this queue has ever held and not forgotten."""

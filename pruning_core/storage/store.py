@@ -101,6 +101,13 @@ class Store:
         """The fingerprint of a user's images; see `common.files`. Raises `SpecError`."""
         return fingerprint(path)
 
+    def seal(self, key: str) -> str:
+        """The SHA-256 that stands for a stage with all its files; empty where it is missing."""
+        try:
+            return _seal(self._manifest(key))
+        except Missing:
+            return ""
+
     def settings(self, key: str) -> dict[str, Any]:
         """Kind, parent and settings of a stage, by these names. Raises `Missing`."""
         body = self._manifest(key)

@@ -11,12 +11,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
+from pruning_core.methods.registry import load
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored, stored
@@ -32,6 +33,7 @@ BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+PROCESSOR = "pruning_core.engine.models.devices:processor"
 Runner = Callable[[Context[Any]], Any]
 log = logging.getLogger(__name__)
 
@@ -91,30 +93,54 @@ def execute(
     """
     progress = Progress()
     with Heartbeat(queue, row, progress, lost, parent or os.getppid()):
-        report = _attempt(cache, queue, row, progress)
+        shared = shared_stages(cache)
+        outcome = attempt(cache, row, progress, lambda: shared.fetch(row.key, row.kind))
     # Only after the heartbeat has stopped: it would take a finished row for one that is lost.
-    report()
+    report(queue, row, outcome)
 
 
-def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callable[[], None]:
-    """Build a stage unless the store holds it. Returns the report to the queue.
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt to run a stage has ended. Without an error, the store holds the stage.
 
-    The caller sends the report, so that a queue that cannot be written does not fail the stage.
+    `error` is a text, or `SpecError.to_json()` where `field` names the wrong setting. `missing` is
+    the key of a stage that this one needs and the store lacks.
     """
-    store, token = Store(cache), row.token or ""
+
+    error: str = ""
+    field: str = ""
+    missing: str = ""
+
+
+def report(queue: Queue, row: Row, outcome: Outcome) -> None:
+    """Tell the queue how a claimed stage has ended."""
+    token = row.token or ""
+    if outcome.missing:
+        queue.wait_for(row.key, token, outcome.missing)
+    elif outcome.error:
+        queue.fail(row.key, token, outcome.error, outcome.field)
+    else:
+        queue.finish(row.key, token)
+
+
+def attempt(
+    cache: Cache, row: Row, progress: Progress, fetch: Callable[[], bool] = bool
+) -> Outcome:
+    """Build a stage unless the store holds it, or `fetch` publishes it there."""
+    store = Store(cache)
     try:
-        if not store.intact(row.key) and not shared_stages(cache).fetch(row.key, row.kind):
+        if not store.intact(row.key) and not fetch():
             _build(cache, store, row, progress)
     except SpecError as error:
         log.error("Stage %s is refused: %s", row.key[:12], for_command_line(error))
-        return partial(queue.fail, row.key, token, error.to_json(), error.field)
+        return Outcome(error.to_json(), error.field)
     except Missing as error:
         log.warning("Stage %s needs a missing stage: %s", row.key[:12], error)
-        return partial(queue.wait_for, row.key, token, str(error.args[0]))
+        return Outcome(missing=str(error.args[0]))
     except Exception as error:
         log.exception("Stage %s failed.", row.key[:12])
-        return partial(queue.fail, row.key, token, failure_text(error, cache))
-    return partial(queue.finish, row.key, token)
+        return Outcome(failure_text(error, cache))
+    return Outcome()
 
 
 @functools.cache
@@ -152,6 +178,13 @@ def runner_of(kind: str) -> Runner:
 def load_engine() -> None:
     """Import what every stage needs, before the first stage arrives."""
     runner_of("pruned")
+
+
+def processor() -> str:
+    """What computes on this machine, as results name it. The first call imports torch."""
+    load_engine()
+    name: str = load(PROCESSOR)("cpu")
+    return name
 
 
 def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:

@@ -90,7 +90,8 @@ class SharedStages:
 
     def _report(self, address: str, error: str) -> None:
         if error:
-            log.warning("%s Stages are computed here.", error)
+            error = f"{error} Stages are computed here and shared later."
+            log.warning("%s", error)
             self.failed = time.monotonic()
         self.connections.report(SHARED_STORE, address, error)
 

@@ -44,6 +44,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord, describe_worker
+from pruning_core.worker.cluster import Cluster
 from pruning_core.worker.processes import (
     StageProcess,
     describe_exit,
@@ -80,7 +81,7 @@ class Supervisor:
         self.processes: list[StageProcess] = []
         self.gpus, self.memory_free, self.stopping = gpus(), True, False
         self.heartbeat_end = threading.Event()
-        self.uploads = Uploads(cache)
+        self.uploads, self.cluster = Uploads(cache), Cluster(cache)
 
     def run(self) -> bool:
         """Work until the queue is empty. False where another worker serves this cache."""
@@ -100,13 +101,16 @@ class Supervisor:
 
     def step(self) -> None:
         """One quick round, ten times a second while there is work."""
-        if self._check_processes():
+        ended = [self._check_processes(), self.cluster.check()]
+        if any(ended):
             self._plan_jobs()
         self._assign()
+        self.cluster.assign()
 
     def slow_step(self) -> bool:
         """The work of every half second, or less often without work. True if there is work."""
         held = {process.row.token or "" for process in self.processes if process.row}
+        held |= self.cluster.tokens
         for key in self.queue.return_stale(held):
             log.warning("The process of stage %s is dead; the stage is queued again.", key[:12])
         for name in self.queue.refuse_others(self.code):
@@ -115,6 +119,7 @@ class Supervisor:
             log.info("No page waits for stage %s any more; it does not start.", key[:12])
         self._plan_jobs()
         self.uploads.check_address()
+        self.cluster.check()
         if not self.queue.ready():
             self._end_large()
         if code_digest() != self.code:
@@ -304,7 +309,8 @@ class Supervisor:
         free = self.cores - used if used else ANY_THREADS
         if free <= 0:
             return None
-        return self.queue.claim(token, free, COMPUTATIONS, gpu=bool(self._free_gpus()))
+        kinds = [kind for kind in COMPUTATIONS if kind not in self.cluster.kinds]
+        return self.queue.claim(token, free, kinds, gpu=bool(self._free_gpus()))
 
     def _process_for(self, row: Row) -> StageProcess:
         """A process that waits for a stage, on a free GPU where the stage needs one."""
@@ -332,6 +338,7 @@ class Supervisor:
     def _shut_down(self) -> None:
         """End all processes, queue their stages again, and unregister."""
         self.heartbeat_end.set()
+        self.cluster.stop()
         for process in self.processes:
             process.end()
             if process.row:

@@ -1,0 +1,56 @@
+"""The nodes of the cluster that a cache is connected to, as its worker sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+
+from pruning_core.storage.database import STALE_SECONDS, Database
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A node. `name` is its id in the cluster, `host` the name of the machine.
+
+    A node is `ready` when it can run stages. `refusal` says why it cannot, as a sentence.
+    """
+
+    name: str
+    host: str
+    cores: int
+    gpus: int = 0
+    processor: str = ""
+    ready: bool = False
+    refusal: str = ""
+
+    @property
+    def title(self) -> str:
+        """A name that tells it from another node on the same machine."""
+        return f"{self.host} ({self.name[:6]})"
+
+    @property
+    def state(self) -> str:
+        """What it does, in a word."""
+        return "ready" if self.ready else "refused" if self.refusal else "starting"
+
+
+class ClusterRecord(Database):
+    """The nodes of one cluster; the worker writes them every few seconds."""
+
+    def write(self, nodes: Iterable[NodeRow]) -> None:
+        """Replace all nodes."""
+        now = time.time()
+        rows = [(*astuple(node), now) for node in nodes]
+        marks = ", ".join("?" * (len(fields(NodeRow)) + 1))
+        with self._write() as db:
+            db.execute("DELETE FROM nodes")
+            db.executemany(f"INSERT INTO nodes VALUES ({marks})", rows)
+
+    def nodes(self) -> list[NodeRow]:
+        """The nodes that were written recently, by name."""
+        since = time.time() - STALE_SECONDS
+        query = "SELECT * FROM nodes WHERE written > ? ORDER BY host, name"
+        names = [field.name for field in fields(NodeRow)]
+        rows = [{name: row[name] for name in names} for row in self._all(query, since)]
+        return [NodeRow(**{**row, "ready": bool(row["ready"])}) for row in rows]

@@ -1,0 +1,210 @@
+"""A comparison on a Ray cluster of three nodes on this machine, and what happens when parts die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pruning_core.common.paths import Cache
+from pruning_core.storage.cluster_record import ClusterRecord, NodeRow
+from pruning_core.storage.connections import CLUSTER, Connections
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.worker_record import WorkerRecord
+from tests.helpers.workers import (
+    LONG,
+    TINY,
+    bits,
+    call,
+    copy_stages,
+    end_of,
+    reference_bits,
+    until,
+    worker,
+)
+
+NODES = 3
+# Two one-shot models and two chains of steps: several nodes work at the same time.
+COMPARISON = replace(TINY, seeds=(0, 1))
+
+
+class LocalCluster:
+    """A Ray cluster on this machine: a head without cores, and nodes with one core each."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        head = {"num_cpus": 0, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: list[Any] = []
+        self.fill()
+
+    @property
+    def address(self) -> str:
+        address: str = self.cluster.address
+        return address
+
+    def fill(self) -> None:
+        """Add nodes where some have died."""
+        while len(self.nodes) < NODES:
+            self.nodes.append(self.cluster.add_node(num_cpus=1))
+
+    def kill(self, name: str) -> None:
+        """Kill all processes of a node."""
+        node = next(node for node in self.nodes if node.node_id == name)
+        self.nodes.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+@pytest.fixture(scope="module")
+def local_cluster() -> Iterator[LocalCluster]:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    local = LocalCluster()
+    yield local
+    local.cluster.shutdown()
+
+
+@pytest.fixture
+def connected(cache: Cache, local_cluster: LocalCluster) -> Cache:
+    """A cache that is connected to a cluster with all its nodes."""
+    local_cluster.fill()
+    Connections(cache.queue).connect(CLUSTER, local_cluster.address)
+    return cache
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    return reference_bits(tmp_path_factory.mktemp("undisturbed"), LONG)
+
+
+def training(queue: Queue, kind: str, epochs: int) -> Row | None:
+    """The running stage of a kind of which so many epochs are saved here, and its node."""
+    for row in queue.running_rows():
+        if row.kind == kind and row.progress.get("published", 0) >= epochs:
+            return row
+    return None
+
+
+def node_of(cache: Cache, row: Row) -> NodeRow:
+    nodes = ClusterRecord(cache.queue).nodes()
+    return next(node for node in nodes if node.title == row.progress["node"])
+
+
+def trained_epochs(cache: Cache, key: str) -> int:
+    """How many epochs all attempts of a stage have trained, by its log."""
+    return cache.log(key).read_text().count("Epoch ")
+
+
+def test_a_comparison_on_three_nodes_has_the_bits_of_one_machine(
+    connected: Cache, queue: Queue, tmp_path: Path
+) -> None:
+    job = queue.submit(COMPARISON, "cluster")
+    used = set[str]()
+
+    def look() -> bool:
+        used.update(row.progress.get("node", "") for row in queue.running_rows())
+        return not queue.unfinished(1)
+
+    with worker(connected):
+        until(look, "the end of the run")
+        assert end_of(queue, job).state == "done"
+        shown = call(connected, "cluster")
+    assert bits(connected, COMPARISON) == reference_bits(tmp_path / "reference", COMPARISON)
+    assert len(used - {""}) == NODES
+    assert f"{NODES} of {NODES} nodes ready, {NODES} cores." in shown.stdout
+    assert shown.returncode == 0
+
+
+def test_a_node_that_dies_costs_one_epoch(
+    connected: Cache,
+    queue: Queue,
+    local_cluster: LocalCluster,
+    undisturbed: dict[str, object],
+) -> None:
+    copy_stages(LONG, connected, without=("pruned",))
+    job = queue.submit(LONG, "node")
+    with worker(connected):
+        row = until(lambda: training(queue, "pruned", 3), "the third epoch")
+        local_cluster.kill(node_of(connected, row).name)
+        progress = end_of(queue, job)
+    assert progress.state == "done"
+    assert bits(connected, LONG) == undisturbed
+    # The log of the attempt that died stayed on its node: the next one began after the epochs
+    # whose checkpoint had arrived.
+    assert trained_epochs(connected, row.key) <= LONG.one_shot.epochs - 3
+
+
+def test_a_worker_that_is_killed_loses_no_finished_stage(
+    connected: Cache, queue: Queue, undisturbed: dict[str, object]
+) -> None:
+    copy_stages(LONG, connected, without=("pruned",))
+    job = queue.submit(LONG, "worker")
+    with worker(connected) as first:
+        row = until(lambda: training(queue, "pruned", 3), "the third epoch")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with worker(connected):
+        progress = end_of(queue, job)
+    assert progress.state == "done"
+    assert bits(connected, LONG) == undisturbed
+    assert trained_epochs(connected, row.key) <= LONG.one_shot.epochs - 3
+
+
+def test_a_cancelled_stage_ends_on_its_node(connected: Cache, queue: Queue) -> None:
+    copy_stages(LONG, connected, without=("pruned",))
+    job = queue.submit(LONG, "cancelled")
+    marker = "ray::run_stage"
+    with worker(connected):
+        until(lambda: training(queue, "pruned", 1), "the first epoch")
+        assert processes(marker)
+        started = time.monotonic()
+        queue.cancel(job)
+        until(lambda: not processes(marker), "the end of the task")
+        print(f"The task ended after {time.monotonic() - started:.1f} s.")
+        assert end_of(queue, job).state == "cancelled"
+        # The core is free again: the same run, continued, ends.
+        queue.retry(job)
+        assert end_of(queue, job).state == "done"
+
+
+def processes(name: str) -> list[str]:
+    """The processes of this machine that have this name."""
+    named = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            named += [path.parent.name] if name in path.read_text() else []
+    return named
+
+
+def test_a_cluster_that_cannot_be_reached_is_said_and_waited_for(
+    cache: Cache, queue: Queue, local_cluster: LocalCluster
+) -> None:
+    copy_stages(TINY, cache, without=("pruned",))
+    connections = Connections(cache.queue)
+    connections.connect(CLUSTER, "ray://127.0.0.1:9")
+    job = queue.submit(TINY, "waits")
+    with worker(cache):
+        error = until(lambda: connections.get(CLUSTER).error, "the error")
+        assert "The cluster ray://127.0.0.1:9 cannot be reached" in error
+        assert not any(row.status == "done" for row in queue.stages_of(job) if row.kind == "pruned")
+        # This machine computes the stages as soon as the cluster is disconnected.
+        connections.connect(CLUSTER, "")
+        assert end_of(queue, job).state == "done"
+    assert ClusterRecord(cache.queue).nodes() == []
+
+
+def test_a_cluster_address_that_is_none_is_refused(cache: Cache) -> None:
+    refused = call(cache, "worker", "--cluster", "no address")
+    assert refused.returncode == 2
+    assert "--cluster: 'no address' is no address of a Ray cluster." in refused.stderr
+    assert Connections(cache.queue).get(CLUSTER).address == ""
+    assert WorkerRecord(cache.queue).current() is None
