@@ -59,7 +59,7 @@ IMPORTING_FILES = {
 LOADS = {
     "pages/components/settings_file.py": {"choices"},
     "pruning_core/results/budget_allocation.py": {"BUDGETS"},
-    "pruning_core/worker/execute.py": {"STAGE_KINDS"},
+    "pruning_core/worker/execute.py": {"DEVICES", "STAGE_KINDS"},
     "pruning_core/cli/main.py": {"load"},
 }
 # Modules whose `load` reads a file.

@@ -1,16 +1,21 @@
-"""Devices and precisions of training."""
+"""Devices and precisions of training.
+
+The implementation of a device takes its name and returns what computes on it here: the processor or
+GPU, with what changes the bits of results.
+"""
 
 from __future__ import annotations
 
 from pruning_core.methods.registry import Method, Registry
 
+PROCESSOR = "pruning_core.engine.models.devices:processor"
 DEVICES = Registry(
     "device",
     (
         Method("auto", "Automatic", "A GPU if there is one, otherwise the CPU."),
-        Method("cpu", "CPU", "The processor."),
-        Method("cuda", "NVIDIA GPU (CUDA)", "An NVIDIA GPU."),
-        Method("mps", "Apple GPU (MPS)", "The GPU of an Apple computer."),
+        Method("cpu", "CPU", "The processor.", implementation=PROCESSOR),
+        Method("cuda", "NVIDIA GPU (CUDA)", "An NVIDIA GPU.", implementation=PROCESSOR),
+        Method("mps", "Apple GPU (MPS)", "The GPU of an Apple computer.", implementation=PROCESSOR),
     ),
 )
 PRECISIONS = Registry(

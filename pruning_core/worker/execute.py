@@ -17,7 +17,7 @@ from typing import Any
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.methods.registry import load
+from pruning_core.methods.devices import DEVICES
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored, stored
@@ -33,7 +33,7 @@ BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-PROCESSOR = "pruning_core.engine.models.devices:processor"
+CPU = "cpu"
 Runner = Callable[[Context[Any]], Any]
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def load_engine() -> None:
 def processor() -> str:
     """What computes on this machine, as results name it. The first call imports torch."""
     load_engine()
-    name: str = load(PROCESSOR)("cpu")
+    name: str = DEVICES.load(CPU)(CPU)
     return name
 
 

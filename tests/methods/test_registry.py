@@ -35,6 +35,7 @@ ARGUMENTS = {
     "training-free correction": 1,
     "channel importance": 1,
     "structured pruning scope": None,
+    "device": 1,
     "data set": 4,
     "data augmentation": 2,
     "resize method": 2,
