@@ -10,7 +10,9 @@ import json
 import streamlit as st
 
 from pages.components.address import Address, Parameter
-from pages.components.guide_text import Section, Topic, find_link, topics
+from pages.components.chart import draw_chart
+from pages.components.guide_charts import guide_chart
+from pages.components.guide_text import CHART, Section, Topic, find_link, topics
 from pages.components.links import link
 from pages.components.number_lists import quoted
 from pages.components.shell import draw_link_problems, open_page
@@ -92,7 +94,11 @@ def draw_topic(topic: Topic) -> None:
     st.markdown(introduction.markdown)
     for section in sections:
         st.subheader(section.title, anchor=section.slug)
-        st.markdown(section.markdown)
+        text, *charts = CHART.split(section.markdown)
+        st.markdown(text)
+        for name, text in zip(charts[::2], charts[1::2], strict=True):
+            draw_chart(guide_chart(name), name, numbers=name)
+            st.markdown(text)
 
 
 def main() -> None:

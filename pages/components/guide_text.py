@@ -1,8 +1,9 @@
 """The text of the Guide: its topics and sections as Markdown, with tables and links filled in.
 
 A topic is one file of `pages/guide`. Its title is the `#` heading, its sections begin with `##`
-headings. A line `{{table: NAME}}` stands for a table of `guide_tables`. Links between topics are
-written as in a repository, `[text](latency.md#runtimes)`, so that the files can also be read there.
+headings. A line `{{table: NAME}}` stands for a table of `guide_tables`, and `{{chart: NAME}}` for a
+chart of `guide_charts`. Links between topics are written as in a repository,
+`[text](latency.md#runtimes)`, so that the files can also be read there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ TOPICS = (
     "architecture",
 )
 FENCE = "```"
+CHART = re.compile(r"\{\{chart: (\w+)\}\}")
 TABLE = re.compile(r"\{\{table: (\w+)\}\}")
 LINK = re.compile(r"\]\((?:(\w+)\.md)?(?:#([\w-]+))?\)")
 

@@ -49,6 +49,19 @@ def count(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 to a million."""
+    value = count(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 is too low; give at least 1")
+    return value
+
+
+def positives(text: str) -> list[int]:
+    """`1,10,100` as a list of whole numbers from 1 on."""
+    return _items(text, positive)
+
+
 def limit(text: str) -> float | None:
     """A number from 0, or `none` for no limit."""
     if text == "none":

@@ -223,6 +223,14 @@ class Database:
         wal = self.path.with_name(f"{self.path.name}-wal")
         return wal.is_file() and wal.stat().st_size > 0
 
+    def keep_open(self) -> sqlite3.Connection:
+        """A connection that makes all writes of this machine faster until it is closed.
+
+        SQLite copies the write-ahead log into the file when the last connection closes. Where none
+        is kept open, that is each write, and takes ten times as long as the write itself.
+        """
+        return self._connected(str(self.path))
+
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock; an exception undoes all its changes."""

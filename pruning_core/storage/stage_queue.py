@@ -45,6 +45,10 @@ BEAT = (
     "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
     " WHERE key = ? AND token = ? AND status = 'running'"
 )
+END = (
+    "UPDATE stages SET status = ?, error = ?, field = ?, finished = ?, token = NULL"
+    " WHERE key = ? AND token = ? AND status = 'running'"
+)
 ACTIVE_JOB = " AND j.status IN ('planning', 'active')"
 REQUEUE_DONE = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
@@ -210,6 +214,13 @@ class StageQueue(Database):
         """Mark a stage as done, after it was published in the store."""
         self._end(key, token, "done", "", "")
 
+    def finish_all(self, tokens: Mapping[str, str]) -> None:
+        """`finish` for many stages, each key with its token."""
+        if tokens:
+            with self._write() as db:
+                rows = [("done", "", "", time.time(), *item) for item in tokens.items()]
+                db.executemany(END, rows)
+
     def fail(self, key: str, token: str, error: str, field: str = "") -> None:
         """Mark a stage as failed; `field` names the setting that is wrong, if any."""
         self._end(key, token, "failed", error, field)
@@ -316,11 +327,7 @@ class StageQueue(Database):
 
     def _end(self, key: str, token: str, status: str, error: str, field: str) -> None:
         with self._write() as db:
-            db.execute(
-                "UPDATE stages SET status = ?, error = ?, field = ?, finished = ?, token = NULL"
-                " WHERE key = ? AND token = ? AND status = 'running'",
-                (status, error, field, time.time(), key, token),
-            )
+            db.execute(END, (status, error, field, time.time(), key, token))
 
     def _working(self, row: dict[str, Any], now: float) -> bool:
         pid = row["pid"] if row["pid"] is not None else os.getpid()

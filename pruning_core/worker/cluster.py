@@ -52,6 +52,11 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
 
     @property
+    def connected(self) -> bool:
+        """Whether stages can be sent."""
+        return self.process is not None
+
+    @property
     def tokens(self) -> set[str]:
         """The tokens of the stages that run on the cluster."""
         return set(self.sent)
@@ -81,7 +86,7 @@ class Cluster:
 
     def assign(self) -> None:
         """Send ready stages to nodes with free cores."""
-        if not self.process:
+        if not self.connected:
             return
         self._update_nodes()
         free = sum(max(node.free_cores, 0) for node in self.nodes.values())

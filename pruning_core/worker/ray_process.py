@@ -112,7 +112,7 @@ class RayProcess:
         self.descriptions: dict[str, Any] = {}
         self.try_again: dict[str, float] = {}
         self.publishers = ThreadPoolExecutor(PUBLISHERS)
-        self.published: list[tuple[RunningStage, Future[Outcome | Lost]]] = []
+        self.publishing: dict[str, tuple[RunningStage, Future[Outcome | Lost]]] = {}
         # A name for this cache on the nodes; two caches at the same path are on two machines.
         owner = f"{cache.root} {os.uname().nodename} {os.getuid()}"
         self.owner = hashlib.sha256(owner.encode()).hexdigest()[:16]
@@ -213,14 +213,19 @@ class RayProcess:
         if tasks:
             ready, _ = ray.wait([*tasks], num_returns=len(tasks), timeout=WAIT_SECONDS)
             for task in ready:
-                stage = self.running.pop(tasks[task])
-                self.published.append((stage, self.publishers.submit(self._publish, stage)))
+                stage = self.running.pop(token := tasks[task])
+                self.publishing[token] = stage, self.publishers.submit(self._publish, stage)
         else:
             time.sleep(WAIT_SECONDS)
-        for stage, future in [*self.published]:
-            if future.done():
-                self.published.remove((stage, future))
-                self._report(stage, future.result())
+        ended = {token: f.result() for token, (_, f) in self.publishing.items() if f.done()}
+        stages = {token: self.publishing[token][0] for token in ended}
+        done = [token for token, outcome in ended.items() if outcome == Outcome()]
+        self.queue.finish_all({stages[token].row.key: token for token in done})
+        for token in ended.keys() - {*done}:
+            self._report(stages[token], ended[token])
+        # Last: where the queue could not be written, they are reported again in the next round.
+        for token in ended:
+            del self.publishing[token]
 
     def _report(self, stage: RunningStage, outcome: Outcome | Lost) -> None:
         """Tell the queue how a stage has ended."""

@@ -81,6 +81,7 @@ class Supervisor:
         self.processes: list[StageProcess] = []
         self.gpus, self.memory_free, self.stopping = gpus(), True, False
         self.heartbeat_end = threading.Event()
+        self.connection: sqlite3.Connection | None = None
         self.uploads, self.cluster = Uploads(cache), Cluster(cache)
 
     def run(self) -> bool:
@@ -133,6 +134,7 @@ class Supervisor:
                 "The %s, is already the worker of %s.", describe_worker(other), self.cache.root
             )
             return False
+        self.connection = self.queue.keep_open()
         log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
         self.heartbeat_end = threading.Event()
         arguments = (self.heartbeat_end,)
@@ -346,6 +348,9 @@ class Supervisor:
                 self.queue.release(process.row.key, process.row.token or "")
         self.processes = []
         self.record.unregister(self.token)
+        if self.connection:
+            self.connection.close()
+            self.connection = None
         log.info("Worker %d exits.", os.getpid())
 
     def _restart(self) -> None:

@@ -321,3 +321,16 @@ def test_no_stage_starts_without_free_memory_and_that_is_logged_once(
     assert worker._has_memory(), "the memory of an idle process counts as free"
     worker.processes = []
     assert worker._has_memory()
+
+
+def test_the_log_of_the_queue_stays_open_while_the_worker_lives(
+    worker: Supervisor, queue: Queue
+) -> None:
+    """Else each write of a page copies it into the file, which takes ten times as long."""
+    log = queue.path.with_name(f"{queue.path.name}-wal")
+    assert worker._register()
+    queue.submit(TINY, "run")
+    assert log.exists()
+    worker._shut_down()
+    queue.submit(TINY, "run")
+    assert not log.exists()
