@@ -72,6 +72,7 @@ CACHE_NAMES = {
 # the queue, and the temporary caches of the benchmark, which are folders of their own.
 CACHE_WORDS = {
     "pruning_core/methods/commands.py": {"cache"},
+    "pruning_core/results/simulation.py": {"stages"},
     "pruning_core/storage/database.py": {"stages"},
     "pruning_core/engine/benchmark/__main__.py": {"cache"},
     "pruning_core/engine/benchmark/accuracy.py": {"cache"},

@@ -46,7 +46,7 @@ def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     if facts and downloaded(lab, spec):
         stages.append(example_images(spec, facts))
     if facts and spec.model.weights != "pretrained":
-        stages.append(inspect_model(spec, len(facts.classes)))
+        stages.append(inspect_model(spec, len(facts.classes), lab.store.machine))
     stages += listings(lab, spec)
     return list({stage.key: stage for stage in stages}.values())
 

@@ -46,7 +46,7 @@ class SearchRunner:
         if progress.state != "done":
             return report_failure(progress, self.cache)
         data = read_result(self.store, inspect_data(base, self.store).key, InspectDatasetResult)
-        inspection = inspect_model(base, len(data.classes))
+        inspection = inspect_model(base, len(data.classes), self.store.machine)
         model = read_result(self.store, inspection.key, InspectModelResult)
         self.layers = [Layer(**layer) for layer in model.layers]
         return OK

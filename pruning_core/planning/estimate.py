@@ -96,7 +96,7 @@ def _attempts(spec: Spec, store: FilesReader) -> Iterator[Stage]:
     # A recovery method may be refused without the weights, and does not change the speed.
     random_weights = replace(spec, model=model, recovery=RecoverySpec())
     for attempt in range(MOST_ATTEMPTS + 1):
-        yield inspect_model(random_weights, size[1], attempt or None)
+        yield inspect_model(random_weights, size[1], store.machine, attempt or None)
 
 
 def _was_busy(facts: InspectModelResult) -> bool:
@@ -192,7 +192,7 @@ def _trial(spec: Spec, store: FilesReader) -> InspectModelResult | None:
         if (facts := known(store, stage.key, InspectModelResult)) is None:
             break
         trials.append(facts)
-    if trial := known(store, inspect_model(spec, size[1]).key, InspectModelResult):
+    if trial := known(store, inspect_model(spec, size[1], store.machine).key, InspectModelResult):
         trials.append(trial)
     return max(trials, key=lambda facts: facts.core_share or 1.0, default=None)
 

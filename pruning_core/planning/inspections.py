@@ -82,7 +82,8 @@ def model_facts(spec: Spec, store: FilesReader) -> InspectModelResult | None:
     data = data_facts(inspect_data(spec, store), store)
     if data is None:
         return None
-    return known(store, inspect_model(spec, len(data.classes)).key, InspectModelResult)
+    stage = inspect_model(spec, len(data.classes), store.machine)
+    return known(store, stage.key, InspectModelResult)
 
 
 def data_facts(stage: Stage, store: Reader) -> InspectDatasetResult | None:
@@ -173,10 +174,11 @@ def list_files(path: str, request: int) -> Stage:
     return Stage("list_files", "", stored(settings))
 
 
-def inspect_model(spec: Spec, classes: int, attempt: int | None = None) -> Stage:
-    """The stage that builds the model once: layers, notes, and its training speed here.
+def inspect_model(spec: Spec, classes: int, machine: str = "", attempt: int | None = None) -> Stage:
+    """The stage that builds the model once: layers, notes, and its training speed.
 
-    `attempt` is the number of a further measurement of the speed.
+    `machine` is what trains it, as `FilesReader.machine` says. `attempt` is the number of a further
+    measurement of the speed.
     """
     weights = weights_identity(spec.model.weights)
     settings = InspectModelSettings(
@@ -184,7 +186,7 @@ def inspect_model(spec: Spec, classes: int, attempt: int | None = None) -> Stage
         classes=classes,
         image_size=spec.data.image_size,
         device=spec.device,
-        machine=platform.node(),
+        machine=machine or platform.node(),
         torch=installed("torch"),
         precision="auto" if spec.precision == "auto" else None,
         attempt=attempt,

@@ -100,7 +100,7 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
     _check_long_images(spec, facts)
     check_sizes(spec, facts)
     classes = len(facts.classes)
-    model = inspect_model(spec, classes)
+    model = inspect_model(spec, classes, store.machine)
     model_facts = known(store, model.key, InspectModelResult)
     if model_facts is None:
         return Plan((data, model))

@@ -115,7 +115,12 @@ class Reader(Protocol):
 
 
 class FilesReader(Reader, Protocol):
-    """A store that also knows the user's images, which a plan begins with."""
+    """A store that also knows the user's images, which a plan begins with, and what trains."""
+
+    @property
+    def machine(self) -> str:
+        """The address of the cluster that trains the models; empty for this machine."""
+        ...
 
     def fingerprint(self, path: str) -> str | Stage:
         """The fingerprint of a user's images, or the stage that has to compute it first.

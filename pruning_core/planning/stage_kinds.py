@@ -38,7 +38,7 @@ class StageKind(Method):
     removes_channels: bool = False
 
 
-DATA_INSPECTION = "inspect_dataset"
+DATA_INSPECTION, MODEL_INSPECTION = "inspect_dataset", "inspect_model"
 STAGE_KINDS = Registry(
     "stage kind",
     (
@@ -72,7 +72,7 @@ STAGE_KINDS = Registry(
             inspection=True,
         ),
         StageKind(
-            "inspect_model",
+            MODEL_INSPECTION,
             "Inspect model",
             "Builds the model, lists its layers and measures its training speed.",
             implementation=f"{ENGINE}.analysis.stages:inspect_model",

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -28,6 +28,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing, Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
+from pruning_core.storage.connections import CLUSTER, Connections
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
@@ -107,6 +108,15 @@ class Store:
             return _seal(self._manifest(key))
         except Missing:
             return ""
+
+    @property
+    def machine(self) -> str:
+        """The address of the cluster that trains the models; empty for this machine."""
+        return self._connections.get(CLUSTER).address
+
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(self.cache.queue)
 
     def settings(self, key: str) -> dict[str, Any]:
         """Kind, parent and settings of a stage, by these names. Raises `Missing`."""

@@ -16,16 +16,18 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.planning.stage import Missing, stage_inputs
-from pruning_core.planning.stage_kinds import ESTIMATED_KINDS
+from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, MODEL_INSPECTION
 from pruning_core.storage.cluster_record import ClusterRecord
 from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.worker.placement import Node, WaitingStage, place
-from pruning_core.worker.processes import describe_exit, uses_gpu
+from pruning_core.worker.processes import describe_exit
 from pruning_core.worker.ray_process import CONNECT_FAILED
 
+# Where models are trained, they are also inspected: for their device and their training speed.
+CLUSTER_KINDS = (MODEL_INSPECTION, *ESTIMATED_KINDS)
 RESTART_SECONDS, END_SECONDS = 10.0, 10.0
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Cluster:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of stages that run on the cluster, and not on this machine."""
-        return ESTIMATED_KINDS if self.address else ()
+        return CLUSTER_KINDS if self.address else ()
 
     def check(self) -> bool:
         """Keep the connection, and forget stages that have ended. True when one has ended."""
@@ -90,7 +92,7 @@ class Cluster:
             return
         self._update_nodes()
         free = sum(max(node.free_cores, 0) for node in self.nodes.values())
-        rows = self.queue.ready_stages(ESTIMATED_KINDS, free) if free else []
+        rows = self.queue.ready_stages(CLUSTER_KINDS, free) if free else []
         waiting = {row.key: self._waiting(row) for row in rows}
         placed = place(waiting.values(), [*self.nodes.values()])
         tokens = {key: uuid.uuid4().hex for key, _ in placed}
@@ -100,7 +102,8 @@ class Cluster:
                 self.nodes[name].end(waiting[key])
                 continue
             self.sent[tokens[key]] = SentStage(claimed[key], name, waiting[key])
-            self._send(json.dumps({"key": key, "token": tokens[key], "node": name}))
+            order = {"key": key, "token": tokens[key], "node": name, "gpu": waiting[key].gpu}
+            self._send(json.dumps(order))
         self._check_waiting([waiting[key] for key in waiting if key not in claimed])
 
     def stop(self) -> None:
@@ -166,15 +169,22 @@ class Cluster:
             processor = str(self.store.read(row.parent).get("processor", "")) if inputs else ""
         except Missing:
             processor = ""
-        return WaitingStage(row.key, row.threads, uses_gpu(row), inputs, processor)
+        return WaitingStage(row.key, row.threads, self._needs_gpu(row), inputs, processor)
+
+    def _needs_gpu(self, row: Row) -> bool:
+        """Whether a stage gets a GPU; with the device `auto`, if the cluster has one."""
+        device = row.settings.get("device", "cpu")
+        return device != "cpu" and (
+            device != "auto" or any(node.gpus for node in self.nodes.values())
+        )
 
     def _check_waiting(self, waiting: list[WaitingStage]) -> None:
         """Report stages that no node of the cluster can ever run."""
         ready = [*self.nodes.values()]
         gpu = [stage for stage in waiting if stage.gpu] if not any(n.gpus for n in ready) else []
         if ready:
-            stages = format_count(len(gpu), "stage")
-            error = f"No node of the cluster has a GPU, which {stages} need." if gpu else ""
+            stages = f"{format_count(len(gpu), 'stage')} {'need' if len(gpu) > 1 else 'needs'}"
+            error = f"{stages} a GPU, and no node of the cluster has one." if gpu else ""
             self.connections.report(CLUSTER, self.address, error)
 
     def _forget(self, token: str) -> None:

@@ -10,9 +10,12 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
+import shutil
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,6 +33,8 @@ from pruning_core.worker.stage_process import output_to
 # Packages whose versions change the bits of results.
 VERSIONED_PACKAGES = ("torch", "torchvision", "numpy")
 PRIVATE = 0o700
+NODE_DIGITS, NODE_NAME = 16, re.compile("[0-9a-f]{16}")
+KEPT_SECONDS = 7 * 24 * 3600.0
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +81,11 @@ class Board:
 
 
 def describe() -> dict[str, Any]:
-    """What a node is: its processor and its versions of packages."""
+    """What a node is: its processor and its versions of packages.
+
+    Removes the caches of nodes that have not been used here for a week.
+    """
+    _remove_old_caches()
     versions = {name: version(name) for name in VERSIONED_PACKAGES}
     return {"processor": processor(), "versions": versions}
 
@@ -115,11 +124,13 @@ def _run(cache: Cache, order: Order, parts: dict[str, Any], board: Any) -> Ended
 
 def _install(store: Store, key: str, seal: str, parts: dict[str, Any]) -> bool:
     """Make sure that the cache of the node has the very stage that the owner has."""
-    if store.seal(key) == seal:
+    present = store.seal(key)
+    if present == seal:
         return True
     if key not in parts:
         return False
-    store.remove(key)  # a stage of the same key that the owner does not have any more
+    if present:  # a stage of the same key that the owner does not have any more
+        store.remove(key)
     with store.building(key) as folder:
         (folder / "archive").write_bytes(_value(parts[key]))
         unpack(store, key, folder / "archive")
@@ -153,21 +164,34 @@ def _value(reference: Any) -> bytes:
 
 
 def node_cache(owner: str) -> Cache:
-    """The cache of this node for the stages of an owner.
+    """The cache of this node for the stages of an owner."""
+    import ray
+
+    folder = _node_caches() / ray.get_runtime_context().get_node_id()[:NODE_DIGITS]
+    cache = Cache(folder / owner)
+    cache.root.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)  # the time of its last use
+    cache.prepare()
+    return cache
+
+
+def _node_caches() -> Path:
+    """The folder with the caches of all nodes that have been on this machine.
 
     It is in the temporary folder, where other users may write: a folder of theirs is refused.
     """
-    import ray
-
-    node = ray.get_runtime_context().get_node_id()
     base = Path(tempfile.gettempdir()) / f"pruning-lab-nodes-{os.getuid()}"
     base.mkdir(mode=PRIVATE, exist_ok=True)
     if base.is_symlink() or base.stat().st_uid != os.getuid():
         raise PermissionError(f"{base} belongs to another user.")
-    cache = Cache(base / node[:16] / owner)
-    cache.root.mkdir(parents=True, exist_ok=True)
-    cache.prepare()
-    return cache
+    return base
+
+
+def _remove_old_caches() -> None:
+    for folder in _node_caches().iterdir():
+        unused = time.time() - folder.lstat().st_mtime > KEPT_SECONDS
+        if unused and not folder.is_symlink() and NODE_NAME.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Reports:

@@ -18,8 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.common.terminal import printable_output
 from pruning_core.planning.stage import Missing, stage_inputs
 from pruning_core.storage.archive import pack, unpack
-from pruning_core.storage.cluster_record import ClusterRecord, NodeRow
 from pruning_core.storage.connections import CLUSTER, LOCAL_CLUSTER, Connections
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -39,10 +37,10 @@ from pruning_core.storage.store import Damaged, Store
 from pruning_core.worker import ray_node
 from pruning_core.worker.execute import Outcome, report
 from pruning_core.worker.ray_node import Ended, Order
+from pruning_core.worker.ray_nodes import RayNodes, on_node
 
 CONNECT_FAILED = 4  # the exit code
 WAIT_SECONDS, BEAT_SECONDS, NODES_SECONDS = 0.05, 1.0, 2.0
-RETRY_SECONDS = 30.0
 PUBLISHERS = 4
 # Archives that this process keeps in Ray's object store, for nodes that will need them.
 KEPT_BYTES = 2**30
@@ -103,14 +101,12 @@ class RayProcess:
     def __init__(self, cache: Cache, address: str) -> None:
         self.cache, self.address = cache, address
         self.queue, self.store = Queue(cache.queue), Store(cache)
-        self.record, self.connections = ClusterRecord(cache.queue), Connections(cache.queue)
+        self.connections = Connections(cache.queue)
         self.archives = Archives(self.store)
         self.running: dict[str, RunningStage] = {}
         # The keys of the stages that each node has, as far as this process knows.
         self.held: dict[str, set[str]] = {}
-        self.nodes: dict[str, NodeRow] = {}
-        self.descriptions: dict[str, Any] = {}
-        self.try_again: dict[str, float] = {}
+        self.nodes = RayNodes(cache)
         self.publishers = ThreadPoolExecutor(PUBLISHERS)
         self.publishing: dict[str, tuple[RunningStage, Future[Outcome | Lost]]] = {}
         # A name for this cache on the nodes; two caches at the same path are on two machines.
@@ -130,7 +126,6 @@ class RayProcess:
             options["address"] = self.address
         ray.init(logging_level=logging.ERROR, **options)
         self.run_stage = ray.remote(ray_node.run_stage)
-        self.describe = ray.remote(ray_node.describe)
         # Beside this process, so that it does not end with another node.
         here = ray.get_runtime_context().get_node_id()
         actor: Any = ray.remote(ray_node.Board)
@@ -151,7 +146,8 @@ class RayProcess:
             now = time.monotonic()
             try:
                 if now - looked >= NODES_SECONDS:
-                    self._look_at_nodes()
+                    for lost in self.nodes.look():
+                        self.held.pop(lost, None)
                     looked = now
                 if now - beat >= BEAT_SECONDS:
                     self._beat()
@@ -166,7 +162,7 @@ class RayProcess:
                 log.warning("The queue cannot be used (%s).", error)
                 time.sleep(BEAT_SECONDS)
 
-    def _start(self, order: dict[str, str]) -> None:
+    def _start(self, order: dict[str, Any]) -> None:
         row = self.queue.stage(order["key"])
         # The stage may have been cancelled since it was sent.
         if row is None or row.token != order["token"]:
@@ -189,8 +185,8 @@ class RayProcess:
             report(self.queue, row, Outcome(reason))
             return
         sent = Order(self.owner, row, seals, files)
-        gpu = row.settings.get("device", "cpu") != "cpu"
-        options = {"num_cpus": row.threads, "num_gpus": int(gpu), "max_retries": 0}
+        cores = min(row.threads, self.nodes.cores(node) or row.threads)
+        options = {"num_cpus": cores, "num_gpus": int(order["gpu"]), "max_retries": 0}
         task = self.run_stage.options(**options, **on_node(node)).remote(sent, parts, self.board)
         self.running[order["token"]] = RunningStage(row, node, task, inputs)
         log.info("Stage %s (%s) is sent to node %s.", row.key[:12], row.kind, node[:8])
@@ -235,8 +231,7 @@ class RayProcess:
         self.held.pop(stage.node, None)
         if outcome.node_died:
             # First, so that no stage is sent to this node before it has been looked at again.
-            self.nodes.pop(stage.node, None)
-            self.record.write(self.nodes.values())
+            self.nodes.drop(stage.node)
         self.queue.release(stage.row.key, stage.row.token or "", outcome.reason)
 
     def _publish(self, stage: RunningStage) -> Outcome | Lost:
@@ -249,9 +244,9 @@ class RayProcess:
         except ray.exceptions.TaskCancelledError:
             return Outcome()  # the queue has forgotten this attempt already
         except (ray.exceptions.RayTaskError, Damaged) as error:
-            return Outcome(f"Node {self._name(stage.node)} cannot run the stage: {error}")
+            return Outcome(f"Node {self.nodes.title(stage.node)} cannot run the stage: {error}")
         except ray.exceptions.RayError as error:
-            reason = f"Node {self._name(stage.node)} was lost: {str(error).splitlines()[0]}"
+            reason = f"Node {self.nodes.title(stage.node)} was lost: {str(error).splitlines()[0]}"
             log.warning("Stage %s: %s", key[:12], reason)
             started = not isinstance(error, ray.exceptions.TaskUnschedulableError)
             return Lost(reason if started else "", node_died=True)
@@ -265,7 +260,7 @@ class RayProcess:
                 (folder / "archive").write_bytes(ended.archive)
                 unpack(self.store, key, folder / "archive")
         except Damaged as error:
-            return Outcome(f"Node {self._name(stage.node)} returned other files: {error}")
+            return Outcome(f"Node {self.nodes.title(stage.node)} returned other files: {error}")
         except OSError as error:
             return Outcome(f"{self.cache.root} cannot be written ({error.strerror}).")
         self.held.setdefault(stage.node, set()).update((key, *stage.inputs))
@@ -285,7 +280,7 @@ class RayProcess:
                 stage.progress = {**progress, "published": stage.published}
         lost = self.queue.beat_all(
             {
-                token: (stage.row.key, {**stage.progress, "node": self._name(stage.node)})
+                token: (stage.row.key, {**stage.progress, "node": self.nodes.title(stage.node)})
                 for token, stage in self.running.items()
             },
             os.getpid(),
@@ -294,57 +289,6 @@ class RayProcess:
             stage = self.running.pop(token)
             log.info("No job needs stage %s any more; its task is ended.", stage.row.key[:12])
             ray.cancel(stage.task, force=True)
-
-    def _look_at_nodes(self) -> None:
-        """Record the nodes of the cluster; a new one is described by a task on it."""
-        import ray
-
-        now = time.monotonic()
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        for name in self.nodes.keys() - alive.keys():
-            log.warning("Node %s is lost.", self._name(name))
-            del self.nodes[name]
-            self.held.pop(name, None)
-        for name, node in alive.items():
-            resources = node["Resources"]
-            new = name not in self.nodes or now > self.try_again.get(name, now)
-            if not new or not resources.get("CPU"):
-                continue
-            self.try_again.pop(name, None)
-            cores, gpus = int(resources["CPU"]), int(resources.get("GPU", 0))
-            self.nodes[name] = NodeRow(name, node["NodeManagerHostname"], cores, gpus)
-            options = {"num_cpus": 0, "max_retries": 0, **on_node(name)}
-            self.descriptions[name] = self.describe.options(**options).remote()
-        for name, task in [*self.descriptions.items()]:
-            if ray.wait([task], timeout=0)[0]:
-                self._describe(name, self.descriptions.pop(name))
-        self.record.write(self.nodes.values())
-
-    def _describe(self, name: str, task: Any) -> None:
-        """Record what a node is; one with other versions of packages is refused."""
-        import ray
-
-        if name not in self.nodes:
-            return
-        try:
-            described = ray.get(task)
-        except ray.exceptions.RayError as error:
-            reason = f"It cannot run Pruning Lab: {str(error).strip().splitlines()[-1]}"
-            self.nodes[name] = replace(self.nodes[name], refusal=reason)
-            self.try_again[name] = time.monotonic() + RETRY_SECONDS
-            return
-        here = {package: version(package) for package in ray_node.VERSIONED_PACKAGES}
-        other = [f"{p} {v}" for p, v in described["versions"].items() if v != here[p]]
-        refusal = ""
-        if other:
-            wanted = ", ".join(f"{p} {v}" for p, v in here.items())
-            refusal = f"It has {', '.join(other)}. Results need the versions of here: {wanted}."
-        self.nodes[name] = replace(
-            self.nodes[name], processor=described["processor"], refusal=refusal, ready=not refusal
-        )
-
-    def _name(self, node: str) -> str:
-        return self.nodes[node].title if node in self.nodes else node[:8]
 
 
 def ancestors(store: Store, row: Row) -> tuple[str, ...]:
@@ -360,13 +304,6 @@ def ancestors(store: Store, row: Row) -> tuple[str, ...]:
 
     add(stage_inputs(row.parent, row.settings))
     return tuple(keys)
-
-
-def on_node(name: str) -> dict[str, Any]:
-    """The option of Ray that runs a task on one node and on no other."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(name, soft=False)}
 
 
 def _put(content: bytes) -> Any:

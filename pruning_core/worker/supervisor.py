@@ -303,7 +303,7 @@ class Supervisor:
         if any(STAGE_KINDS[row.kind].timed for row in rows):
             return None
         if not any(STAGE_KINDS[row.kind].inspection for row in rows):
-            row = self.queue.claim(token, self.cores, INSPECTIONS)
+            row = self.queue.claim(token, self.cores, self._local(INSPECTIONS))
             if row:
                 return row
         used = sum(row.threads for row in rows if not STAGE_KINDS[row.kind].inspection)
@@ -311,8 +311,12 @@ class Supervisor:
         free = self.cores - used if used else ANY_THREADS
         if free <= 0:
             return None
-        kinds = [kind for kind in COMPUTATIONS if kind not in self.cluster.kinds]
+        kinds = self._local(COMPUTATIONS)
         return self.queue.claim(token, free, kinds, gpu=bool(self._free_gpus()))
+
+    def _local(self, kinds: Iterable[str]) -> list[str]:
+        """The kinds of stages that run on this machine."""
+        return [kind for kind in kinds if kind not in self.cluster.kinds]
 
     def _process_for(self, row: Row) -> StageProcess:
         """A process that waits for a stage, on a free GPU where the stage needs one."""

@@ -58,6 +58,8 @@ DRY_RUN: dict[str, Any] = {
 class Facts:
     """A store with both inspections of a spec; tests add the results of other stages."""
 
+    machine = ""
+
     def __init__(
         self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
     ) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.cluster_record import ClusterRecord, NodeRow
 from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.worker.ray_nodes import RayNodes
 from tests.helpers.workers import (
     LONG,
     TINY,
@@ -32,6 +37,7 @@ from tests.helpers.workers import (
 )
 
 NODES = 3
+NAME = "ab" * 28
 # Two one-shot models and two chains of steps: several nodes work at the same time.
 COMPARISON = replace(TINY, seeds=(0, 1))
 
@@ -39,23 +45,23 @@ COMPARISON = replace(TINY, seeds=(0, 1))
 class LocalCluster:
     """A Ray cluster on this machine: a head without cores, and nodes with one core each."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int) -> None:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         head = {"num_cpus": 0, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
-        self.fill()
+        self.fill(nodes)
 
     @property
     def address(self) -> str:
         address: str = self.cluster.address
         return address
 
-    def fill(self) -> None:
-        """Add nodes where some have died."""
-        while len(self.nodes) < NODES:
+    def fill(self, nodes: int) -> None:
+        """Add nodes until there are so many."""
+        while len(self.nodes) < nodes:
             self.nodes.append(self.cluster.add_node(num_cpus=1))
 
     def kill(self, name: str) -> None:
@@ -68,15 +74,15 @@ class LocalCluster:
 @pytest.fixture(scope="module")
 def local_cluster() -> Iterator[LocalCluster]:
     pytest.importorskip("ray", reason="Ray is not installed")
-    local = LocalCluster()
+    local = LocalCluster(2)
     yield local
     local.cluster.shutdown()
 
 
 @pytest.fixture
 def connected(cache: Cache, local_cluster: LocalCluster) -> Cache:
-    """A cache that is connected to a cluster with all its nodes."""
-    local_cluster.fill()
+    """A cache that is connected to a cluster of two nodes, so that one may die."""
+    local_cluster.fill(2)
     Connections(cache.queue).connect(CLUSTER, local_cluster.address)
     return cache
 
@@ -105,8 +111,9 @@ def trained_epochs(cache: Cache, key: str) -> int:
 
 
 def test_a_comparison_on_three_nodes_has_the_bits_of_one_machine(
-    connected: Cache, queue: Queue, tmp_path: Path
+    connected: Cache, queue: Queue, local_cluster: LocalCluster, tmp_path: Path
 ) -> None:
+    local_cluster.fill(NODES)
     job = queue.submit(COMPARISON, "cluster")
     used = set[str]()
 
@@ -118,10 +125,16 @@ def test_a_comparison_on_three_nodes_has_the_bits_of_one_machine(
         until(look, "the end of the run")
         assert end_of(queue, job).state == "done"
         shown = call(connected, "cluster")
+        # A node that has lost the stages that it had gets them again.
+        for folder in Path(tempfile.gettempdir()).glob("pruning-lab-nodes-*/*/*"):
+            shutil.rmtree(folder)
+        again = queue.submit(replace(COMPARISON, one_shot=OneShotSpec((0.3,), 1)), "again")
+        assert end_of(queue, again).state == "done"
     assert bits(connected, COMPARISON) == reference_bits(tmp_path / "reference", COMPARISON)
     assert len(used - {""}) == NODES
     assert f"{NODES} of {NODES} nodes ready, {NODES} cores." in shown.stdout
     assert shown.returncode == 0
+    local_cluster.kill(local_cluster.nodes[-1].node_id)
 
 
 def test_a_node_that_dies_costs_one_epoch(
@@ -157,6 +170,31 @@ def test_a_worker_that_is_killed_loses_no_finished_stage(
     assert progress.state == "done"
     assert bits(connected, LONG) == undisturbed
     assert trained_epochs(connected, row.key) <= LONG.one_shot.epochs - 3
+
+
+def test_a_head_that_dies_loses_no_finished_stage(
+    cache: Cache,
+    queue: Queue,
+    local_cluster: LocalCluster,
+    undisturbed: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+    connections, other = Connections(cache.queue), LocalCluster(1)
+    connections.connect(CLUSTER, other.address)
+    copy_stages(LONG, cache, without=("pruned",))
+    job = queue.submit(LONG, "head")
+    with worker(cache):
+        row = until(lambda: training(queue, "pruned", 3), "the third epoch")
+        other.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        error = until(lambda: connections.get(CLUSTER).error, "the error")
+        assert "Stages wait" in error
+        other.cluster.shutdown()
+        connections.connect(CLUSTER, local_cluster.address)
+        assert end_of(queue, job).state == "done"
+    connections.connect(CLUSTER, "")  # the inspections of this machine are those of the plan
+    assert bits(cache, LONG) == undisturbed
+    assert trained_epochs(cache, row.key) <= LONG.one_shot.epochs - 3
 
 
 def test_a_cancelled_stage_ends_on_its_node(connected: Cache, queue: Queue) -> None:
@@ -199,6 +237,26 @@ def test_a_cluster_that_cannot_be_reached_is_said_and_waited_for(
         # This machine computes the stages as soon as the cluster is disconnected.
         connections.connect(CLUSTER, "")
         assert end_of(queue, job).state == "done"
+    assert ClusterRecord(cache.queue).nodes() == []
+
+
+def test_a_node_with_other_packages_is_refused(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    nodes, versions = RayNodes(cache), {"torch": "1.0", "torchvision": version("torchvision")}
+    described = {"processor": "A processor (AVX2)", "versions": versions}
+    alive = {"NodeID": NAME, "Alive": True, "NodeManagerHostname": "h", "Resources": {"CPU": 4.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [alive])
+    monkeypatch.setattr(ray, "get", lambda task: described)
+    nodes.rows[NAME] = NodeRow(NAME, "h", 4)
+    nodes._describe(NAME, None)
+    assert nodes.look() == []
+    (row,) = ClusterRecord(cache.queue).nodes()
+    assert (row.state, row.ready) == ("refused", False)
+    assert row.refusal.startswith("It has torch 1.0. Results need the versions of here: torch 2.")
+    monkeypatch.setattr(ray, "nodes", list)
+    assert nodes.look() == [NAME]
     assert ClusterRecord(cache.queue).nodes() == []
 
 
