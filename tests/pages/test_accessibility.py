@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 AXE = Path(os.environ.get("AXE_CORE", ""))
 SLOW = 240_000
-SETTLING = 30_000
+SETTLING = 120_000
 MOST_TABS = 25
 WIDTHS = (1280, 400)
 pytestmark = pytest.mark.skipif(not CHROME, reason="no Chrome or Chromium")
