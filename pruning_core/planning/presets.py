@@ -99,8 +99,8 @@ PRESETS: dict[str, Preset] = {
     "fast": Preset(
         "Fast",
         "The strategy of the fastest model of our search: channels are removed by Taylor "
-        "importance, with knowledge distillation. Export the model to ONNX int8 for the lowest "
-        "latency.",
+        "importance, with knowledge distillation. Measure on Export which file is fastest "
+        "on your machine.",
         FAST,
     ),
 }

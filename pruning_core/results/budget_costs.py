@@ -15,6 +15,7 @@ from pruning_core.methods.runtimes import SPARSE_KERNELS
 from pruning_core.planning.inspections import model_facts
 from pruning_core.planning.size_estimate import expected_size, layer_bytes
 from pruning_core.planning.stage import FilesReader
+from pruning_core.results.labels import short
 from pruning_core.results.sensitivity import sparsity_texts
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.settings.spec import Spec
@@ -126,27 +127,28 @@ def milliseconds(facts: BudgetFacts) -> Costs:
     timed.
     """
     kernels = facts.kernels
-    names = [str(name) for name in facts.analysis["layer"].unique()]
-    if kernels.empty or not set(names) & set(kernels["layer"]):
+    # The kernels are timed by module, and an analysis has the names of the weights.
+    names = {short(str(name)): str(name) for name in facts.analysis["layer"].unique()}
+    if kernels.empty or not names.keys() & set(kernels["layer"]):
         raise SpecError(
             "budget",
             "the kernels of this model are not timed on this machine yet. Measure the break-even "
             "sparsity of its baseline first.",
         )
-    costs, rest = dict.fromkeys(names, _remaining(0.0)), 0.0
+    costs, rest = dict.fromkeys(names.values(), _remaining(0.0)), 0.0
     block = block_of(facts.spec.pruning.granularity) or 1
     usable = kernels["kernel"].map(lambda name: SPARSE_KERNELS[name].block in (1, block))
     timed = kernels[usable & (kernels["layer"] != ALL_LAYERS)]
     for layer, rows in timed.groupby("layer", sort=False):
         dense = float(rows["dense_us"].iloc[0]) / 1e3
-        if layer not in costs:
+        if layer not in names:
             rest += dense
             continue
         fastest = rows.groupby("sparsity")["sparse_us"].min() / 1e3
         # Below the lowest timed sparsity, and where no sparse kernel is faster, it runs dense.
         shares = np.array([0.0, *fastest.index])
         times = np.minimum(dense, np.array([dense, *fastest]))
-        costs[str(layer)] = _stairs(shares, times)
+        costs[names[str(layer)]] = _stairs(shares, times)
     return Costs(costs, rest)
 
 

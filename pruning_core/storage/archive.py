@@ -11,6 +11,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 from pruning_core.common.files import UNREADABLE_ZIP
 from pruning_core.storage.store import MANIFEST, Damaged, Store
@@ -21,7 +22,7 @@ FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 MOST_FILES = 1_000
 
 
-def pack(store: Store, key: str, path: Path) -> None:
+def pack(store: Store, key: str, path: Path | BinaryIO) -> None:
     """Write the archive of a stage, after its files were checked. Raises `Missing`."""
     folder = store.folder(key)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -31,7 +32,7 @@ def pack(store: Store, key: str, path: Path) -> None:
                 shutil.copyfileobj(source, target)
 
 
-def unpack(store: Store, key: str, path: Path) -> None:
+def unpack(store: Store, key: str, path: Path | BinaryIO) -> None:
     """Publish the stage of an archive. A stage that exists already does not change.
 
     Raises `Damaged` where the archive is not that of this stage, or is not as it was written.
@@ -48,7 +49,7 @@ def unpack(store: Store, key: str, path: Path) -> None:
         store.receive(key, folder)
 
 
-def _extract(path: Path, folder: Path) -> None:
+def _extract(path: Path | BinaryIO, folder: Path) -> None:
     """Write the entries of an archive into a new folder. Raises `UNREADABLE_ZIP`.
 
     Without compression an entry cannot be larger than the archive.

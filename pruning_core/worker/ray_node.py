@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import logging
 import os
 import re
@@ -117,9 +118,8 @@ def _run(cache: Cache, order: Order, parts: dict[str, Any], board: Any) -> Ended
         outcome = attempt(cache, row, progress)
     if outcome.error or outcome.missing:
         return Ended(outcome)
-    with store.building(row.key) as folder:
-        pack(store, row.key, folder / "archive")
-        return Ended(outcome, (folder / "archive").read_bytes())
+    pack(store, row.key, archive := io.BytesIO())
+    return Ended(outcome, archive.getvalue())
 
 
 def _install(store: Store, key: str, seal: str, parts: dict[str, Any]) -> bool:
@@ -131,9 +131,7 @@ def _install(store: Store, key: str, seal: str, parts: dict[str, Any]) -> bool:
         return False
     if present:  # a stage of the same key that the owner does not have any more
         store.remove(key)
-    with store.building(key) as folder:
-        (folder / "archive").write_bytes(_value(parts[key]))
-        unpack(store, key, folder / "archive")
+    unpack(store, key, io.BytesIO(_value(parts[key])))
     if store.seal(key) != seal:
         raise Damaged(f"Stage {key[:12]} is not the one that was sent.")
     return True

@@ -8,6 +8,7 @@ dies takes this process with it, and not the worker.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ from pruning_core.worker.execute import Outcome, report
 from pruning_core.worker.ray_node import Ended, Order
 from pruning_core.worker.ray_nodes import RayNodes, on_node
 
+RAY_TOKEN = Path("~/.ray/auth_token").expanduser()
 CONNECT_FAILED = 4  # the exit code
 WAIT_SECONDS, BEAT_SECONDS, NODES_SECONDS = 0.05, 1.0, 2.0
 PUBLISHERS = 4
@@ -86,9 +88,8 @@ class Archives:
         if key in self.kept and self.kept[key][0] == seal:
             self.kept[key] = self.kept.pop(key)  # the last one is the one used last
             return self.kept[key][1]
-        with self.store.building(key) as folder:
-            pack(self.store, key, folder / "archive")
-            content = (folder / "archive").read_bytes()
+        pack(self.store, key, archive := io.BytesIO())
+        content = archive.getvalue()
         self.kept[key] = (seal, ray.put(content), len(content))
         while len(self.kept) > 1 and sum(size for *_, size in self.kept.values()) > KEPT_BYTES:
             del self.kept[next(iter(self.kept))]
@@ -116,6 +117,9 @@ class RayProcess:
     def connect(self) -> None:
         """Connect to the cluster, or start Ray on this machine."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no requests to the internet
+        if RAY_TOKEN.is_file() and self.address != LOCAL_CLUSTER:
+            # As Ray does for a cluster of this machine: it does not for an address ray://.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         environment = {"py_modules": [str(PROJECT / "pruning_core")], "env_vars": ENVIRONMENT}
@@ -256,9 +260,7 @@ class RayProcess:
         if ended.outcome.error or ended.outcome.missing:
             return ended.outcome
         try:
-            with self.store.building(key) as folder:
-                (folder / "archive").write_bytes(ended.archive)
-                unpack(self.store, key, folder / "archive")
+            unpack(self.store, key, io.BytesIO(ended.archive))
         except Damaged as error:
             return Outcome(f"Node {self.nodes.title(stage.node)} returned other files: {error}")
         except OSError as error:

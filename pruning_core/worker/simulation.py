@@ -8,6 +8,7 @@ in between counts, so that the simulation shows from how many nodes on it is the
 from __future__ import annotations
 
 import heapq
+import io
 import statistics
 import tempfile
 import time
@@ -130,14 +131,14 @@ def published_per_second(source: Store, key: str, count: int = PUBLISHED_STAGES)
     Each is checked against its digests and written through to the disk.
     """
     with tempfile.TemporaryDirectory(dir=source.cache.root) as folder:
-        archive = Path(folder) / "archive"
-        pack(source, key, archive)
+        pack(source, key, archive := io.BytesIO())
+        content = archive.getvalue()
         caches = [Cache(Path(folder) / str(i)) for i in range(count)]
         for cache in caches:
             cache.prepare()
         started = time.perf_counter()
         with ThreadPoolExecutor(PUBLISHERS) as publishers:
-            list(publishers.map(lambda cache: unpack(Store(cache), key, archive), caches))
+            list(publishers.map(lambda c: unpack(Store(c), key, io.BytesIO(content)), caches))
         return count / (time.perf_counter() - started)
 
 

@@ -12,7 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import guide_tables
-from pages.components.guide_text import FOLDER, TOPICS, Section, find_link, slug, topics
+from pages.components.guide_charts import guide_chart
+from pages.components.guide_text import CHART, FOLDER, TOPICS, Section, find_link, slug, topics
 from pages.components.links import PAGES
 from pages.components.markdown import inline
 from pruning_core.cli.main import parser
@@ -130,7 +131,9 @@ def test_presets_commands_and_terms_are_in_the_guide() -> None:
 
 
 def test_every_placeholder_is_filled() -> None:
-    assert "{{" not in rendered()
+    assert "{{" not in CHART.sub("", rendered())
+    for name in CHART.findall(rendered()):
+        assert guide_chart(name).data
     with pytest.raises(KeyError):
         guide_tables.table("nonsense")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -22,8 +23,11 @@ from pruning_core.methods.runtimes import (
     dense_kernels,
     installed_kernels,
 )
+from pruning_core.planning.inspections import model_facts
 from pruning_core.planning.plan import plan
 from pruning_core.planning.timing import sparse_speedup_stage
+from pruning_core.results.budget_costs import budget_facts, milliseconds
+from pruning_core.results.labels import short
 from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, sparse_speedup_frame
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
@@ -121,6 +125,14 @@ def test_the_layers_of_a_model_are_measured(tmp_path_factory: pytest.TempPathFac
     frame = sparse_speedup_frame(stage, store)
     layers = set(product_shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
     assert set(frame["layer"]) == {ALL_LAYERS, *layers}
+    # A budget of time finds them by the names of the weights.
+    facts = model_facts(UNTRAINED, store)
+    assert facts is not None
+    analysis = pd.DataFrame({"layer": [layer["name"] for layer in facts.layers]})
+    costs = milliseconds(budget_facts(analysis, UNTRAINED, store, frame)).layers
+    zeros = np.zeros(1)
+    timed = {short(name) for name, cost in costs.items() if float(cost(zeros)[0]) > 0}
+    assert timed == set(layers)
     assert len(frame) == (len(layers) + 1) * 2 * len(installed_kernels())
     assert (frame["speedup_low"] <= frame["speedup"]).all()
     assert (frame["speedup"] <= frame["speedup_high"]).all()
