@@ -28,7 +28,7 @@ from pruning_core.worker.ray_process import CONNECT_FAILED
 
 # Where models are trained, they are also inspected: for their device and their training speed.
 CLUSTER_KINDS = (MODEL_INSPECTION, *ESTIMATED_KINDS)
-RESTART_SECONDS, END_SECONDS = 10.0, 10.0
+RESTART_SECONDS, END_SECONDS, CONNECT_SECONDS = 10.0, 10.0, 180.0
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class Cluster:
         self.connections, self.record = Connections(cache.queue), ClusterRecord(cache.queue)
         self.address = ""
         self.process: subprocess.Popen[str] | None = None
-        self.started = -RESTART_SECONDS
+        self.started, self.answered = -RESTART_SECONDS, False
         self.sent: dict[str, SentStage] = {}
         self.nodes: dict[str, Node] = {}
 
@@ -78,6 +78,11 @@ class Cluster:
             # A process that could not connect has reported the reason.
             connected = code != CONNECT_FAILED
             self._lost(f"The connection to the cluster ended {describe_exit(code)}.", connected)
+        if self.process and self._is_silent():
+            self.process.kill()
+            self.process.wait()
+            minutes = f"{CONNECT_SECONDS / 60:g} minutes"
+            self._lost(f"No node of the cluster answered within {minutes}.", report=True)
         if self.address and not self.process and self._may_restart():
             self._start()
         running = self.queue.running_tokens() if self.sent else set()
@@ -119,13 +124,18 @@ class Cluster:
                 self.process.wait()
             self._lost("", report=False)
 
+    def _is_silent(self) -> bool:
+        """Whether Ray hangs while it connects, as it does where tokens do not match."""
+        self.answered = self.answered or bool(self.record.nodes())
+        return not self.answered and time.monotonic() - self.started > CONNECT_SECONDS
+
     def _may_restart(self) -> bool:
         return time.monotonic() - self.started >= RESTART_SECONDS
 
     def _start(self) -> None:
         """Start the process that connects to the cluster, which takes some seconds."""
         command = [sys.executable, "-m", "pruning_core.worker.ray_process"]
-        self.started = time.monotonic()
+        self.started, self.answered = time.monotonic(), False
         self.process = subprocess.Popen(
             [*command, str(self.cache.root), self.address],
             cwd=PROJECT,

@@ -40,7 +40,6 @@ from pruning_core.worker.execute import Outcome, report
 from pruning_core.worker.ray_node import Ended, Order
 from pruning_core.worker.ray_nodes import RayNodes, on_node
 
-RAY_TOKEN = Path("~/.ray/auth_token").expanduser()
 CONNECT_FAILED = 4  # the exit code
 WAIT_SECONDS, BEAT_SECONDS, NODES_SECONDS = 0.05, 1.0, 2.0
 PUBLISHERS = 4
@@ -117,9 +116,6 @@ class RayProcess:
     def connect(self) -> None:
         """Connect to the cluster, or start Ray on this machine."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no requests to the internet
-        if RAY_TOKEN.is_file() and self.address != LOCAL_CLUSTER:
-            # As Ray does for a cluster of this machine: it does not for an address ray://.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         environment = {"py_modules": [str(PROJECT / "pruning_core")], "env_vars": ENVIRONMENT}

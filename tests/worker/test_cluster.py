@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.worker import cluster as cluster_module
+from pruning_core.worker.cluster import Cluster
 from pruning_core.worker.ray_nodes import RayNodes
 from tests.helpers.workers import (
     LONG,
@@ -266,3 +270,24 @@ def test_a_cluster_address_that_is_none_is_refused(cache: Cache) -> None:
     assert "--cluster: 'no address' is no address of a Ray cluster." in refused.stderr
     assert Connections(cache.queue).get(CLUSTER).address == ""
     assert WorkerRecord(cache.queue).current() is None
+
+
+def test_a_cluster_that_never_answers_is_given_up(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hangs where the tokens of both sides do not match."""
+    silent = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        cluster_module.subprocess, "Popen", lambda _, **options: start(silent, **options)
+    )
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.0)
+    Connections(cache.queue).connect(CLUSTER, "head:6379")
+    cluster = Cluster(cache)
+    cluster.check()
+    process = cluster.process
+    assert process is not None
+    cluster.check()
+    assert process.poll() is not None
+    assert "No node of the cluster answered" in Connections(cache.queue).get(CLUSTER).error
+    cluster.stop()
