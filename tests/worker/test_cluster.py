@@ -29,6 +29,7 @@ from pruning_core.worker import cluster as cluster_module
 from pruning_core.worker.cluster import Cluster
 from pruning_core.worker.ray_nodes import RayNodes
 from tests.helpers.workers import (
+    LIMIT_SECONDS,
     LONG,
     TINY,
     bits,
@@ -53,7 +54,8 @@ class LocalCluster:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        head = {"num_cpus": 0, "include_dashboard": False}
+        # Ray itself waits for 30 s only, which is too short on a busy machine.
+        head = {"num_cpus": 0, "include_dashboard": False, "wait": False}
         self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
         self.fill(nodes)
@@ -66,7 +68,8 @@ class LocalCluster:
     def fill(self, nodes: int) -> None:
         """Add nodes until there are so many."""
         while len(self.nodes) < nodes:
-            self.nodes.append(self.cluster.add_node(num_cpus=1))
+            self.nodes.append(self.cluster.add_node(wait=False, num_cpus=1))
+        self.cluster.wait_for_nodes(timeout=LIMIT_SECONDS)
 
     def kill(self, name: str) -> None:
         """Kill all processes of a node."""
