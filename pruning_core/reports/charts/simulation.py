@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.methods.strategies import ONE_SHOT
-from pruning_core.reports.charts.style import GREY, GRID, SERIES, TEXT_SIZE, TRANSPARENT
+from pruning_core.reports.charts.style import GREY, SERIES, compact_layout
 
 HEIGHT = 320
 
@@ -37,15 +37,8 @@ def simulation_chart(frame: pd.DataFrame) -> go.Figure:
             ),
         ]
     )
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 8, "r": 24, "t": 26, "b": 44},
-        font={"size": TEXT_SIZE},
-        paper_bgcolor=TRANSPARENT,
-        plot_bgcolor=TRANSPARENT,
-        legend={"orientation": "h", "y": 1.08, "x": 0},
-    )
-    nodes = frame["nodes"].tolist()
-    figure.update_xaxes(type="log", title="Nodes", tickvals=nodes, gridcolor=GRID)
-    figure.update_yaxes(type="log", title="Time of the run (min)", gridcolor=GRID, dtick=1)
+    compact_layout(figure, HEIGHT)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.08, "x": 0})
+    figure.update_xaxes(type="log", title="Nodes", tickvals=frame["nodes"].tolist())
+    figure.update_yaxes(type="log", title="Time of the run (min)", dtick=1)
     return figure
