@@ -53,12 +53,15 @@ class Node:
 def place(stages: Iterable[WaitingStage], nodes: Sequence[Node]) -> list[tuple[str, str]]:
     """Keys of stages, each with the name of a node for it; the nodes' free cores fall.
 
-    `stages` are in the order in which they should start. The first that fits nowhere ends the
-    round, so that smaller stages do not overtake it for ever.
+    `stages` are in the order in which they should start. The first that has to wait for a node ends
+    the round, so that smaller stages do not overtake it for ever. One that needs a GPU is left out
+    where no node has one.
     """
     placed = list[tuple[str, str]]()
     for stage in stages:
         fitting = [node for node in nodes if node.takes(stage)]
+        if not fitting and stage.gpu and not any(node.gpus for node in nodes):
+            continue
         if not fitting:
             break
         node = max(fitting, key=lambda node: _preference(stage, node))

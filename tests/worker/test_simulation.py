@@ -91,3 +91,8 @@ def test_small_stages_do_not_overtake_a_large_one_for_ever() -> None:
     assert place(stages, nodes) == []
     # A stage with more threads than any node has cores takes a whole node.
     assert place([WaitingStage("huge", threads=16)], [node("all")]) == [("huge", "all")]
+
+
+def test_a_stage_that_no_node_can_run_does_not_block_the_others() -> None:
+    stages = [WaitingStage("gpu", gpu=True), WaitingStage("cpu")]
+    assert place(stages, [node("cpu only")]) == [("cpu", "cpu only")]
