@@ -33,10 +33,15 @@ SCRIPT = """<script>
             for (const element of document.querySelectorAll(selector))
                 for (const [name, value] of Object.entries(values))
                     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
-        // Streamlit gives the buttons of all charts, tables and fields the same names.
+        // Streamlit gives the buttons of all charts, tables and fields the same names. They get the
+        // key of their element, or of the container of this element alone, or the heading before
+        // them. A name that the page has already gets a number.
+        const count = {};
         for (const button of document.querySelectorAll(parts)) {
             const place = button.closest("[data-testid=stElementContainer]");
-            const key = place.className.match(/st-key-(\\S+)/)?.[1].replaceAll("-", " ");
+            const alone = place.parentElement.childElementCount === 1;
+            const classes = place.className + (alone ? ` ${place.parentElement.className}` : "");
+            const key = classes.match(/st-key-(\\S+)/)?.[1].replaceAll("-", " ");
             const code = button.closest("[data-testid=stCode]")?.querySelector("code");
             const owner = code?.textContent.slice(0, 80).trim()
                 || place.querySelector("input[aria-label]")?.ariaLabel || key
@@ -44,7 +49,9 @@ SCRIPT = """<script>
             const before = named.get(button);
             const name = before?.full === button.ariaLabel ? before.name : button.ariaLabel;
             if (!owner || name.includes(owner)) continue;
-            const full = `${name}: ${owner}`;
+            const repeated = `${name}: ${owner}`;
+            count[repeated] = (count[repeated] ?? 0) + 1;
+            const full = repeated + (count[repeated] > 1 ? ` (${count[repeated]})` : "");
             named.set(button, {name, full});
             if (button.ariaLabel !== full) button.ariaLabel = full;
         }
@@ -62,7 +69,7 @@ SCRIPT = """<script>
         if (queued) return;
         queued = true;
         requestAnimationFrame(apply);
-    }).observe(document, {childList: true, subtree: true});
+    }).observe(document, {childList: true, subtree: true, attributeFilter: ["aria-label"]});
 })();
 </script>"""
 STYLE = """

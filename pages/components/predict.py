@@ -106,4 +106,5 @@ def _draw_predictions(result: PredictResult) -> None:
                 f"{format_percent(confidence)} confidence, {prediction['milliseconds']:.1f} ms "
                 "(eager PyTorch, batch size 1, 1 thread)"
             )
-            st.dataframe(predictions_table(prediction), hide_index=True, key=f"prediction {name}")
+            with st.container(key=f"predictions of {title}"):  # names the buttons of the table
+                st.dataframe(predictions_table(prediction), hide_index=True)

@@ -111,8 +111,11 @@ def opened(browser: Browser, url: str, name: str, scheme: str = "light", width: 
     page.set_default_timeout(SLOW)
     page.goto(f"{url}/{path}")
     page.wait_for_selector("h1")
-    if name.startswith("Compare"):  # it draws itself again when both models have run
+    # These pages draw themselves again when both models have run.
+    if name.startswith("Compare"):
         page.get_by_role("heading", name="Right with the dense model only").wait_for()
+    if name == "Export":
+        page.get_by_role("button", name="Fullscreen: predictions of This model").wait_for()
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     return page
 
