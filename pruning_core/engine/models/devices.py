@@ -9,6 +9,7 @@ from torch import nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.machine import processor_name
+from pruning_core.engine.models.fused_batch_norm import fuse_batch_norms
 from pruning_core.engine.models.small_convs import use_small_convs
 
 
@@ -94,6 +95,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def place(model: nn.Module, device: str) -> nn.Module:
-    """The model on a device, in the memory format and with the convolutions that are fastest."""
+    """The model on a device, in the memory format and with the functions that are fastest."""
     moved: nn.Module = model.to(device)
-    return use_small_convs(moved.to(memory_format=torch.channels_last), device)
+    moved = moved.to(memory_format=torch.channels_last)
+    return fuse_batch_norms(use_small_convs(moved, device), device)

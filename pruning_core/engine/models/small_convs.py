@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# The most pixels of a map: of any convolution, and of a 1x1 convolution.
 SMALL_MAP = 4
+SMALL_POINTWISE_MAP = 16
 MAX_TAPS = 16
 Triple = tuple[int, int, int]
 
@@ -45,10 +48,11 @@ class SmallConv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, I, H, W) to (N, O, H', W'), as `nn.Conv2d`."""
-        if images.dim() != 4 or images.shape[2] * images.shape[3] > SMALL_MAP:
-            return super().forward(images)
-        if self.groups == 1 and _is_pointwise(self):
+        size = images.shape[2] * images.shape[3] if images.dim() == 4 else math.inf
+        if size <= SMALL_POINTWISE_MAP and self.groups == 1 and _is_pointwise(self):
             return _product(self, images, 0)
+        if size > SMALL_MAP:
+            return super().forward(images)
         table = tap_table(self, images.shape[2], images.shape[3])
         if self.groups == 1 and _is_one_product(table, images):
             return _product(self, images, table.taps[0][2])
@@ -76,11 +80,14 @@ class TapTable:
     """The products of a convolution that do not meet padding, and the size of its output map.
 
     `taps` are triples (output pixel, input pixel, tap of the kernel), each counted row by row.
+    `indices` (Q * P,) are the taps of all pairs of pixels, and one more than the last tap where a
+    pair has none.
     """
 
     height: int
     width: int
     taps: tuple[Triple, ...]
+    indices: Tensor
 
 
 def tap_table(conv: nn.Conv2d, height: int, width: int) -> TapTable:
@@ -118,7 +125,10 @@ def _tap_table(rows: tuple[int, ...], columns: tuple[int, ...]) -> TapTable:
         (q * width + r, p * columns[0] + s, j * columns[1] + k)
         for (q, p, j), (r, s, k) in itertools.product(_line(*rows), _line(*columns))
     )
-    return TapTable(height, width, taps)
+    indices = torch.full((max(height * width, 0), rows[0] * columns[0]), rows[1] * columns[1])
+    for q, p, k in taps:
+        indices[q, p] = k
+    return TapTable(height, width, taps, indices.flatten())
 
 
 def _line(size: int, kernel: int, stride: int, padding: int, dilation: int) -> list[Triple]:
@@ -147,7 +157,9 @@ def _is_one_product(table: TapTable, images: Tensor) -> bool:
 def _product(conv: nn.Conv2d, images: Tensor, tap: int) -> Tensor:
     """(N, I, H, W) to (N, O, H, W), through one tap of the kernel."""
     count, channels, height, width = images.shape
-    kernel = conv.weight.flatten(2)[:, :, tap]
+    # One tap of several is a copy in the backward pass, all of them are a view.
+    taps = conv.weight.flatten(2)
+    kernel = conv.weight.flatten(1) if taps.shape[2] == 1 else taps[:, :, tap]
     # Channels last, as the images are in memory: neither permute copies.
     pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
     outputs = functional.linear(pixels, kernel, conv.bias)
@@ -158,43 +170,49 @@ def _depthwise(conv: nn.Conv2d, images: Tensor, table: TapTable) -> Tensor:
     """(N, C, H, W) to (N, C, H', W')."""
     count, channels = images.shape[:2]
     pixels = images.permute(0, 2, 3, 1).reshape(count, -1, channels)
-    kernel = conv.weight.flatten(1).t()
-    outputs: Tensor = Depthwise.apply(pixels, kernel, table)
+    outputs: Tensor = Depthwise.apply(pixels, conv.weight.flatten(1), table)
     if conv.bias is not None:
         outputs = outputs + conv.bias
     return outputs.reshape(count, table.height, table.width, channels).permute(0, 3, 1, 2)
 
 
 class Depthwise(torch.autograd.Function):
-    """Pixels (N, P, C) and a kernel (K, C) to (N, Q, C), one tap of the table at a time.
+    """Pixels (N, P, C) and a kernel (C, K) to (N, Q, C), all output pixels at a time.
 
-    With its own backward pass, because autograd would keep one product per tap.
+    A channel is a small matrix product: `out[n, q]` is the sum of `pixels[n, p] * taps[q, p]` over
+    p, where `taps` (Q, P, C) are the values of the kernel, and 0 where a tap meets only padding.
+    With its own backward pass, because autograd would keep one product per input pixel.
     """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, pixels: Tensor, kernel: Tensor, table: TapTable) -> Tensor:
-        kernel = kernel.contiguous()
-        ctx.save_for_backward(pixels, kernel)
-        ctx.table = table
-        return _sum_of_taps(pixels, kernel, table.height * table.width, table.taps)
+        rows = torch.cat([kernel.t(), kernel.new_zeros(1, kernel.shape[0])])
+        taps = rows[table.indices].view(-1, pixels.shape[1], kernel.shape[0])
+        ctx.save_for_backward(pixels, taps)
+        ctx.indices, ctx.rows = table.indices, len(rows)
+        return _sum_of_taps(pixels, taps.unbind(1))
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        pixels, kernel = ctx.saved_tensors
-        # The gradient of the pixels is the same sum with inputs and outputs exchanged.
-        transposed = tuple((p, q, k) for q, p, k in ctx.table.taps)
-        kernel_gradient = torch.zeros_like(kernel)
-        for q, p, k in ctx.table.taps:
-            kernel_gradient[k] += (pixels[:, p] * gradient[:, q]).sum(0)
-        pixel_gradient = _sum_of_taps(gradient, kernel, pixels.shape[1], transposed)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        pixels, taps = ctx.saved_tensors
+        pixel_gradient = kernel_gradient = None
+        if ctx.needs_input_grad[0]:
+            # The same sum with input and output pixels exchanged.
+            pixel_gradient = _sum_of_taps(gradient, taps.unbind(0))
+        if ctx.needs_input_grad[1]:
+            products = [(gradient * one).sum(0) for one in pixels.unsqueeze(2).unbind(1)]
+            tap_gradient = torch.stack(products, 1).view(-1, pixels.shape[2])
+            rows = tap_gradient.new_zeros(ctx.rows, pixels.shape[2])
+            kernel_gradient = rows.index_add_(0, ctx.indices, tap_gradient)[:-1].t()
         return pixel_gradient, kernel_gradient, None
 
 
-def _sum_of_taps(pixels: Tensor, kernel: Tensor, size: int, taps: Iterable[Triple]) -> Tensor:
-    """`out[:, q]` (N, size, C) is the sum of `pixels[:, p] * kernel[k]` over taps (q, p, k)."""
-    outputs = pixels.new_zeros(pixels.shape[0], size, pixels.shape[2])
-    for q, p, k in taps:
-        outputs[:, q].addcmul_(pixels[:, p], kernel[k])
+def _sum_of_taps(pixels: Tensor, taps: Sequence[Tensor]) -> Tensor:
+    """(N, Q, C): the sum of `pixels[:, p] * taps[p]` over p, for taps (Q, C) of each p."""
+    first, *others = pixels.unsqueeze(2).unbind(1)
+    outputs = first * taps[0]
+    for one, tap in zip(others, taps[1:], strict=True):
+        outputs.addcmul_(one, tap)
     return outputs

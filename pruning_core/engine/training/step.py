@@ -48,7 +48,8 @@ def clip_gradients(state: TrainingState, max_norm: float) -> Tensor:
     if state.masks:
         # Before the norms, so that pruned weights do not count in them.
         state.masks.multiply_gradients()
-    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     norms = torch.stack(torch._foreach_norm(gradients))
     if max_norm:
         factors = (max_norm / norms.clamp(min=SMALLEST_NORM)).clamp(max=1.0)

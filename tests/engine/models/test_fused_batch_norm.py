@@ -1,0 +1,96 @@
+"""Batch norm with ReLU6 as one function: outputs, gradients and statistics of the two modules."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pruning_core.engine.models.build import build
+from pruning_core.engine.models.devices import place
+from pruning_core.engine.models.fused_batch_norm import FusedSequential, fuse_batch_norms
+
+SHAPES = st.tuples(st.integers(2, 5), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
+
+
+def run(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The output, every gradient, and the buffers afterwards."""
+    images = images.clone().requires_grad_()
+    outputs = model(images)
+    (outputs * torch.linspace(-1, 1, outputs.numel()).reshape(outputs.shape)).sum().backward()
+    values = {"output": outputs, "images": images.grad, **dict(model.named_buffers())}
+    values |= {name: value.grad for name, value in model.named_parameters()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def compare(plain: nn.Module, fused: nn.Module, images: Tensor) -> None:
+    expected, actual = run(plain, images), run(fused, images)
+    assert list(expected) == list(actual)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    return images.to(memory_format=torch.channels_last)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SHAPES, st.integers(0, 99), st.sets(st.sampled_from(["weight", "bias"])))
+def test_any_map_equals_the_modules_of_torch(
+    shape: tuple[int, int, int, int], seed: int, frozen: set[str]
+) -> None:
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm2d(shape[1], momentum=0.3)
+    nn.init.uniform_(norm.weight, 1, 4)
+    nn.init.uniform_(norm.bias, -1, 4)
+    for name in frozen:
+        norm.get_parameter(name).requires_grad_(False)
+    plain = nn.Sequential(norm, nn.ReLU6(inplace=True))
+    fused = fuse_batch_norms(copy.deepcopy(plain), "cpu")
+    compare(plain, fused, channels_last(torch.randn(shape)))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "mobilenet_v3_small", "vgg11_bn"])
+def test_a_network_has_the_gradients_of_the_plain_one(name: str) -> None:
+    torch.manual_seed(0)
+    settings = {"name": name, "width": 1.0, "stem_stride": 2}
+    plain = build(settings, 10, 32)
+    for module in plain.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    plain = plain.double()  # so that another order of sums is not amplified by the layers
+    fused = place(copy.deepcopy(plain), "cpu")
+    assert list(fused.state_dict()) == list(plain.state_dict())
+    compare(plain, fused, channels_last(torch.rand(4, 3, 32, 32, dtype=torch.double)))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_change_of_the_output_in_place_is_as_safe_as_with_the_modules(size: int) -> None:
+    images = channels_last(torch.randn(4, 2, size, size))
+    model = fuse_batch_norms(nn.Sequential(nn.BatchNorm2d(2), nn.Hardswish(inplace=True)), "cpu")
+    plain = nn.Sequential(nn.BatchNorm2d(2), nn.Hardswish())
+    compare(plain, model, images)
+    model = fuse_batch_norms(nn.Sequential(nn.BatchNorm2d(2), nn.ReLU6()), "cpu")
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        model(images).mul_(2).sum().backward()
+
+
+def test_what_differs_from_the_usual_modules_is_left_to_torch() -> None:
+    """Hooks are called, evaluation is as before, and batch norm without statistics works."""
+    seen = []
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU6(), nn.BatchNorm2d(2, affine=False))
+    fuse_batch_norms(model, "cpu")
+    assert type(model) is FusedSequential
+    images = channels_last(8 * torch.randn(4, 2, 1, 1))
+    model[0].register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
+    model(images)
+    assert bool((seen[0] < 0).any())
+    model.eval()
+    expected = nn.Sequential(*model)(images)
+    assert torch.equal(model(images), expected)
+    other = fuse_batch_norms(nn.Sequential(nn.BatchNorm2d(2)), "cuda")
+    assert type(other) is nn.Sequential
