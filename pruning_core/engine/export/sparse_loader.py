@@ -146,12 +146,12 @@ def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:
     blob = b"".join([start, *blocks])
     if len(blob) != size:
         raise ValueError("the blocks do not make up the blob")
-    sections = load_blob(blob)
+    parts = _parts(load_blob(blob), {dtype.itemsize for _, dtype, _, _ in rows})
     del blob
-    state = {name: _tensor(sections, dtype, shape, sparse) for name, dtype, shape, sparse in rows}
-    for name, section in sections.items():
-        if len(section):
-            raise ValueError(f"the section {name} is too long")
+    state = {name: _tensor(parts, dtype, shape, sparse) for name, dtype, shape, sparse in rows}
+    for part, values in parts.items():
+        if len(values):
+            raise ValueError(f"the section {part} is too long")
     return with_versions(state, _checked(versions))
 
 
@@ -215,28 +215,40 @@ def _check_sizes(rows: list[Row], header: Any, content_bytes: int, most_bytes: i
             raise ValueError("the sections do not have the sizes of the tensors")
 
 
+def _parts(sections: dict[str, Tensor], sizes: set[int]) -> dict[str | int, Tensor]:
+    """The masks of all tensors as bits, and for each size of values in bytes all values (n, size).
+
+    Computed once for all tensors, because a network has hundreds of small ones.
+    """
+    if any(section.dtype != torch.uint8 or section.ndim != 1 for section in sections.values()):
+        raise ValueError("a section does not hold bytes")
+    shifts = torch.arange(7, -1, -1, dtype=torch.uint8)
+    masks = sections.pop("mask", torch.empty(0, dtype=torch.uint8))
+    parts: dict[str | int, Tensor] = {"mask": ((masks[:, None] >> shifts) & 1).bool().flatten()}
+    for size in sizes:
+        rotated = torch.stack([sections.pop(f"{size}.{i}") for i in range(size)], 1)
+        # Undoes the rotation by one bit: each byte's lowest bit belongs to the byte below.
+        parts[size] = (rotated >> 1) | (rotated.roll(-1, 1) & 1) << 7
+    return {**parts, **sections}
+
+
 def _tensor(
-    sections: dict[str, Tensor], dtype: torch.dtype, shape: tuple[int, ...], sparse: bool
+    parts: dict[str | int, Tensor], dtype: torch.dtype, shape: tuple[int, ...], sparse: bool
 ) -> Tensor:
-    """The next tensor; its bytes are taken from the front of the sections."""
+    """The next tensor; its values are taken from the front of the parts."""
     size, values = dtype.itemsize, math.prod(shape)
-    mask, count = None, values
     if sparse:
-        shifts = torch.arange(7, -1, -1, dtype=torch.uint8)
-        bits = (_take(sections, "mask", (values + 7) // 8)[:, None] >> shifts) & 1
-        mask = bits.flatten()[:values].bool()
-        count = int(mask.sum())
-    rotated = torch.stack([_take(sections, f"{size}.{i}", count) for i in range(size)], 1)
-    # Undoes the rotation by one bit: each byte's lowest bit belongs to the byte below.
-    stored = (rotated >> 1) | (rotated.roll(-1, 1) & 1) << 7
-    if mask is not None:
-        stored = torch.zeros(values, size, dtype=torch.uint8).index_put_((mask,), stored)
-    return stored.contiguous().reshape(-1).view(dtype).reshape(shape)
+        mask = _take(parts, "mask", 8 * ((values + 7) // 8))[:values]
+        taken = _take(parts, size, int(mask.sum()))
+        stored = torch.zeros(values, size, dtype=torch.uint8).index_put_((mask,), taken)
+    else:
+        stored = _take(parts, size, values).clone()
+    return stored.reshape(-1).view(dtype).reshape(shape)
 
 
-def _take(sections: dict[str, Tensor], name: str, count: int) -> Tensor:
-    """The first bytes of a section, which is shortened."""
-    taken, sections[name] = sections[name][:count], sections[name][count:]
-    if len(taken) != count or taken.dtype != torch.uint8:
+def _take(parts: dict[str | int, Tensor], name: str | int, count: int) -> Tensor:
+    """The first values of a part, which is shortened."""
+    taken, parts[name] = parts[name][:count], parts[name][count:]
+    if len(taken) != count:
         raise ValueError(f"the section {name} is too short")
     return taken
