@@ -22,7 +22,6 @@ from pages.components.picture import draw_picture
 from pages.components.run_picker import run_names
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
-from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.estimate import estimate, estimate_text, probe
@@ -94,10 +93,10 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
 
 
 def cost(lab: Lab, preset: Preset) -> str:
-    """The time that a preset takes on this machine, and whether it has to download."""
-    cores = machine.usable_cores()
-    seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
-    text = f"Time on this machine: {estimate_text(seconds)}."
+    """The time that a preset takes, and whether it has to download."""
+    seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, lab.store.cores)
+    place = "the cluster" if lab.store.machine else "this machine"
+    text = f"Time on {place}: {estimate_text(seconds)}."
     download = facts.downloads_needed(preset.spec)
     return f"{text} {'Needs a download first.' if download else 'No download.'}"
 

@@ -15,7 +15,6 @@ from pages.components.markdown import plain
 from pages.components.setting_values import params
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_bytes
-from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import Estimate, estimate, estimate_text, probe
 from pruning_core.planning.plan import plan
 from pruning_core.results.next_runs import proposals
@@ -98,7 +97,7 @@ def _time(lab: Lab, specs: Sequence[Spec]) -> str:
         times = {}
     st.session_state[TIMES] = stamp, times
     if key not in times:
-        cores = usable_cores()
+        cores = lab.store.cores
         try:
             parts = [estimate(spec, plan(spec, lab.store), lab.store, cores) for spec in specs]
         except SpecError:

@@ -21,7 +21,6 @@ from pruning_core.common.formatting import (
     format_percent,
     trimmed,
 )
-from pruning_core.common.machine import usable_cores
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.estimate import Estimate, estimate, estimate_text
 from pruning_core.planning.inspections import model_facts
@@ -66,7 +65,7 @@ def preview_of(lab: Lab, spec: Spec, run_plan: Plan) -> Preview:
         tuple(training_series(spec, measured_accuracies(run_plan, lab.store))),
         smallest_model(spec, lab.store),
         work(spec, run_plan, lab.store),
-        estimate(spec, run_plan, lab.store, usable_cores()),
+        estimate(spec, run_plan, lab.store, lab.store.cores),
         run_plan.complete,
     )
 
@@ -157,7 +156,7 @@ def _draw_figures(preview: Preview, previous: Preview | None) -> None:
             "Time",
             "instant" if _is_instant(preview) else estimate_text(preview.time),
             _time_change(preview, previous),
-            "The remaining time on this machine. It follows from the speed of finished stages of "
+            "The remaining time on the cores that train. It follows from the speed of finished stages of "
             "this run, or from a short trial of the model.",
         )
     if preview.complete:

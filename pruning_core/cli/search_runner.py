@@ -8,7 +8,6 @@ from typing import TypeVar
 from pruning_core.cli.output import OK, report_failure, say
 from pruning_core.cli.progress import Terminal, follow_job
 from pruning_core.common.formatting import format_seconds
-from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.inspection_types import InspectDatasetResult, InspectModelResult
@@ -54,9 +53,10 @@ class SearchRunner:
     def check_time(self, rounds: list[Round], base: Spec, hours: float) -> None:
         """Print how long the search will take. Raises `SpecError` where that is too long."""
         store = FixedFiles(self.cache)
-        remaining = remaining_seconds(rounds, base, self.layers, store, usable_cores())
+        remaining = remaining_seconds(rounds, base, self.layers, store, store.cores)
         check_hours(remaining, hours)
-        say(OK, f"About {format_seconds(remaining)} of computing remain on this machine.")
+        place = "the cluster" if store.machine else "this machine"
+        say(OK, f"About {format_seconds(remaining)} of computing remain on {place}.")
 
     def run(self, specs: Mapping[Name, tuple[Spec, str]]) -> dict[Name, str]:
         """Run specs, each with the name of its job. Returns the keys of the models they end with.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent, format_seconds, format_time_range
 from pruning_core.results.labels import changes
@@ -52,7 +51,7 @@ class RunColumn:
 def time_text(run: Run) -> str:
     """The remaining time of an active run: "2 to 5 min left"; else the time spent: "3 min"."""
     if run.active:
-        remaining = run.remaining_range(machine.usable_cores())
+        remaining = run.remaining_range()
         return f"{format_time_range(*remaining)} left" if remaining else ""
     spent = 0.0 if run.state == "refused" else run.seconds_spent
     return format_seconds(spent) if spent else ""

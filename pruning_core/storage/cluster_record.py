@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
+from pruning_core.common.machine import usable_cores
+from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.database import STALE_SECONDS, Database
 
 
@@ -54,3 +57,14 @@ class ClusterRecord(Database):
         names = [field.name for field in fields(NodeRow)]
         rows = [{name: row[name] for name in names} for row in self._all(query, since)]
         return [NodeRow(**{**row, "ready": bool(row["ready"])}) for row in rows]
+
+
+def training_cores(queue: Path) -> int:
+    """The cores that the stages of a queue run on: those of the cluster, else of this machine.
+
+    Nodes that are not ready do not count. Without any that is, the number is that of this machine.
+    """
+    if not Connections(queue).get(CLUSTER).address:
+        return usable_cores()
+    ready = [node.cores for node in ClusterRecord(queue).nodes() if node.ready]
+    return sum(ready) or usable_cores()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.errors import check
+from pruning_core.storage.cluster_record import training_cores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_progress import (
     ACTIVE,
@@ -220,12 +221,14 @@ class StageProgress:
 class Run:
     """A job in the list. `state` is one of those of `JobProgress`.
 
-    `spec_before` are the settings of the job that was submitted before it, as JSON; "" for none.
+    `cores` are those that its stages run on. `spec_before` are the settings of the job that was
+    submitted before it, as JSON; "" for none.
     """
 
     job: Job
     state: str
     steps: tuple[StageProgress, ...]
+    cores: int
     spec_before: str = ""
 
     @property
@@ -258,7 +261,7 @@ class Run:
         """
         return seconds_spent(self.steps, self.job.created)
 
-    def remaining_seconds(self, cores: int) -> float | None:
+    def remaining_seconds(self) -> float | None:
         """Remaining seconds, by the pace of the stages so far; None while that is unknown.
 
         A stage without epochs, such as a correction, may take seconds or minutes: where most of
@@ -274,11 +277,11 @@ class Run:
         queued = [step.work for step in self.steps if step.status == "queued"]
         if sum(work <= MIN_STAGE_WORK for work in queued) > len(queued) / 2:
             return None
-        return sum(running) / max(len(running), 1) + pace * sum(queued) / max(cores, 1)
+        return sum(running) / max(len(running), 1) + pace * sum(queued) / max(self.cores, 1)
 
-    def remaining_range(self, cores: int) -> tuple[float, float] | None:
+    def remaining_range(self) -> tuple[float, float] | None:
         """The lowest and highest remaining seconds that are likely; None while unknown."""
-        seconds = self.remaining_seconds(cores)
+        seconds = self.remaining_seconds()
         low, high = REMAINING_ERROR
         return None if seconds is None else (low * seconds, high * seconds)
 
@@ -298,7 +301,7 @@ def run_from_progress(progress: JobProgress) -> Run:
         _step(r.status, r.settings.get("epochs"), r.progress.get("fraction"), r.started, r.finished)
         for r in progress.rows
     ]
-    return Run(progress.job, progress.state, tuple(steps))
+    return Run(progress.job, progress.state, tuple(steps), progress.cores)
 
 
 class JobList(Database):
@@ -325,7 +328,8 @@ class JobList(Database):
             _add_functions(db, order)
             rows = [dict(row) for row in db.execute(query, {**values, **bounds})]
         paged = [row["id"] for row in rows if row.pop("paged")]
-        runs = [_run(row) for row in rows]
+        cores = training_cores(self.path)
+        runs = [_run(row, cores) for row in rows]
         # The row behind the last one only tells that more follow.
         behind = set(paged[size:])
         shown = [run for run in runs if run.job.id not in behind]
@@ -367,11 +371,11 @@ def _add_functions(db: sqlite3.Connection, order: Order) -> None:
         db.create_function("value", -1, order.value)
 
 
-def _run(row: dict[str, Any]) -> Run:
+def _run(row: dict[str, Any], cores: int) -> Run:
     steps = tuple(_step(*values) for values in json.loads(row.pop("steps")))
     before = row.pop("spec_before") or ""
     job = job_row(row)
-    return Run(job, job_state(job, [step.status for step in steps]), steps, before)
+    return Run(job, job_state(job, [step.status for step in steps]), steps, cores, before)
 
 
 def _step(

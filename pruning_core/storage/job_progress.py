@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Outline, stage_inputs
+from pruning_core.storage.cluster_record import training_cores
 from pruning_core.storage.job_record import Job
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -20,12 +21,14 @@ MIN_STAGE_WORK = 0.2
 class JobProgress:
     """A job with its stages, parents first.
 
-    `state` is one of planning, queued, running, done, failed, refused and cancelled.
+    `state` is one of planning, queued, running, done, failed, refused and cancelled. `cores` are
+    those that its stages run on.
     """
 
     job: Job
     rows: list[Row]
     state: str
+    cores: int
 
     @property
     def outline(self) -> Outline:
@@ -68,7 +71,8 @@ def job_progress(queue: Queue, job_id: str) -> JobProgress:
     if job is None:
         raise KeyError(f"There is no job {job_id}.")
     rows = queue.stages_of(job.id)
-    return JobProgress(job, rows, job_state(job, [row.status for row in rows]))
+    state = job_state(job, [row.status for row in rows])
+    return JobProgress(job, rows, state, training_cores(queue.path))
 
 
 def job_state(job: Job, statuses: list[str]) -> str:

@@ -28,6 +28,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing, Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
+from pruning_core.storage.cluster_record import training_cores
 from pruning_core.storage.connections import CLUSTER, Connections
 
 MANIFEST = "manifest.json"
@@ -113,6 +114,11 @@ class Store:
     def machine(self) -> str:
         """The address of the cluster that trains the models; empty for this machine."""
         return self._connections.get(CLUSTER).address
+
+    @property
+    def cores(self) -> int:
+        """The cores that the stages run on, of the cluster or of this machine."""
+        return training_cores(self.cache.queue)
 
     @cached_property
     def _connections(self) -> Connections:

@@ -15,7 +15,6 @@ from streamlit.testing.v1 import AppTest
 from pages.components import live, run_table
 from pages.components.lab import Lab
 from pages.components.page_store import PageStore
-from pruning_core.common import machine
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -166,9 +165,9 @@ def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     assert 0 < entry.fraction < 0.02  # half of an inspection is not half of the run
 
 
-def run(*steps: StageProgress, state: str = "running", created: float = 0.0) -> Run:
+def run(*steps: StageProgress, state: str = "running", created: float = 0.0, cores: int = 1) -> Run:
     job = Job("0" * 12, "run", "{}", created, "active", "", "", "")
-    return Run(job, state, steps)
+    return Run(job, state, steps, cores)
 
 
 def done(begin: float, end: float, work: float = 1.0) -> StageProgress:
@@ -177,26 +176,26 @@ def done(begin: float, end: float, work: float = 1.0) -> StageProgress:
 
 def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
     steps = (done(10, 30, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
-    assert run(*steps).remaining_seconds(1) == pytest.approx(40)
-    assert run(*steps).remaining_seconds(2) == pytest.approx(20)
-    assert run(*steps, state="queued").remaining_seconds(2) is None
-    assert run(StageProgress("queued", 1.0, 0.0, None, None)).remaining_seconds(2) is None
+    assert run(*steps).remaining_seconds() == pytest.approx(40)
+    assert run(*steps, cores=2).remaining_seconds() == pytest.approx(20)
+    assert run(*steps, state="queued").remaining_seconds() is None
+    assert run(StageProgress("queued", 1.0, 0.0, None, None)).remaining_seconds() is None
 
 
 def test_stages_without_epochs_take_an_unknown_time() -> None:
     """Corrections may take minutes each."""
     corrections = [StageProgress("queued", 0.2, 0.0, None, None)] * 4
-    assert run(done(10, 30, 10.0), *corrections).remaining_seconds(1) is None
+    assert run(done(10, 30, 10.0), *corrections).remaining_seconds() is None
     training = [StageProgress("queued", 10.0, 0.0, None, None)] * 5
-    assert run(done(10, 30, 10.0), *corrections, *training).remaining_seconds(1) is not None
+    assert run(done(10, 30, 10.0), *corrections, *training).remaining_seconds() is not None
 
 
 def test_a_running_stage_ends_by_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_list.time, "time", lambda: 200.0)
     slow = StageProgress("running", 10.0, 0.25, 100.0, None)
-    assert run(done(10, 30, 10.0), slow).remaining_seconds(1) == pytest.approx(300)
+    assert run(done(10, 30, 10.0), slow).remaining_seconds() == pytest.approx(300)
     begun = StageProgress("running", 10.0, 0.01, 199.0, None)
-    assert run(done(10, 30, 10.0), begun).remaining_seconds(1) == pytest.approx(
+    assert run(done(10, 30, 10.0), begun).remaining_seconds() == pytest.approx(
         21 / 10.1 * 10 * 0.99
     )
 
@@ -204,10 +203,8 @@ def test_a_running_stage_ends_by_its_own_pace(monkeypatch: pytest.MonkeyPatch) -
 def test_the_remaining_time_is_a_rounded_range() -> None:
     """As the estimate before a run, and the same in the list and on the page of the run."""
     steps = (done(10, 210, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
-    assert run(*steps).remaining_range(2) == (150.0, 300.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "usable_cores", lambda: 2)
-        assert time_text(run(*steps)) == "2 to 5 min left"
+    assert run(*steps, cores=2).remaining_range() == (150.0, 300.0)
+    assert time_text(run(*steps, cores=2)) == "2 to 5 min left"
 
 
 def test_the_time_spent_excludes_pauses() -> None:
@@ -229,7 +226,7 @@ def test_stages_from_the_cache_took_no_time_and_set_no_pace() -> None:
     steps = (cached, done(190, 230), done(300, 310), stored, waiting)
     assert run(*steps, created=210).seconds_spent == pytest.approx(30)
     pace = (100 + 40 + 10) / 7
-    assert run(*steps, created=210).remaining_seconds(1) == pytest.approx(10 * pace)
+    assert run(*steps, created=210).remaining_seconds() == pytest.approx(10 * pace)
 
 
 def logged_stage(test: AppTest) -> str:

@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from pruning_core.common.machine import usable_cores
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.storage.cluster_record import ClusterRecord, NodeRow, training_cores
+from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import STATES, JobFilter, JobList
 from pruning_core.storage.job_progress import job_progress
@@ -94,3 +97,22 @@ def test_the_names_to_filter_by_are_those_of_the_shown_jobs(queue: Queue) -> Non
     listing = JobList(queue.path)
     assert listing.names()["tag"] == ["kept"]
     assert listing.names("deleted")["tag"] == ["deleted"]
+
+
+def test_the_remaining_time_counts_the_cores_of_the_cluster(queue: Queue) -> None:
+    """Those of the nodes that are ready; this machine's without a cluster or a ready node."""
+    job, _ = submit(queue)
+
+    def cores() -> set[int]:
+        (run,), _ = JobList(queue.path).page(20)
+        return {run.cores, job_progress(queue, job).cores, training_cores(queue.path)}
+
+    record, connections = ClusterRecord(queue.path), Connections(queue.path)
+    record.write([NodeRow("a", "h", 64, ready=True), NodeRow("b", "h", 16, refusal="Other torch.")])
+    assert cores() == {usable_cores()}
+    connections.connect(CLUSTER, "local")
+    assert cores() == {64}
+    record.write([NodeRow("a", "h", 64, ready=True), NodeRow("c", "i", 36, ready=True)])
+    assert cores() == {100}
+    record.write([])
+    assert cores() == {usable_cores()}

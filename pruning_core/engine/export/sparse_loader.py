@@ -229,7 +229,8 @@ def _parts(sections: dict[str, Tensor], sizes: set[int]) -> dict[str | int, Tens
         rotated = torch.stack([sections.pop(f"{size}.{i}") for i in range(size)], 1)
         # Undoes the rotation by one bit: each byte's lowest bit belongs to the byte below.
         parts[size] = (rotated >> 1) | (rotated.roll(-1, 1) & 1) << 7
-    return {**parts, **sections}
+    parts.update(sections)  # none, unless the file has sections that no tensor uses
+    return parts
 
 
 def _tensor(

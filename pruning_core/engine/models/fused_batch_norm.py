@@ -79,7 +79,7 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _batch_norm(norm: nn.Module, images: Tensor, clamps: bool) -> Tensor:
     """(N, C, H, W) to (N, C, H, W), and its running statistics; with `clamps`, ReLU6 follows."""
-    norm.num_batches_tracked.add_(1)  # type: ignore[operator, union-attr]
+    norm.num_batches_tracked.add_(1)  # type: ignore[operator]
     outputs: Tensor = BatchNormReLU6.apply(
         images,
         norm.weight,
