@@ -135,6 +135,9 @@ def draw_benchmark(lab: Lab) -> None:
     st.caption(
         f"Dots: median of the rounds. Bars: their range.{more} {plain(result.environment())}"
     )
+    if result.torch_config:
+        with st.expander("Build of PyTorch"):
+            st.code(result.torch_config, language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=SLOW_SECONDS)

@@ -64,3 +64,4 @@ def _print(result: BenchmarkResult, console: Console) -> None:
             values = astuple(result.figures[name])
             table.add_row(measured.text, *(f"{value:.3g}" for value in values))
     console.print(table)
+    console.print(result.torch_config, markup=False, highlight=False, soft_wrap=True)

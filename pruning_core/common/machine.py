@@ -15,6 +15,22 @@ LOWEST_CORE_SHARE = 0.9
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 GROUPS = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+# The instruction sets that decide how fast matrix products are, as Linux names them.
+FLAGS = ("flags", "Features")  # on x86, on ARM
+INSTRUCTION_SETS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx_vnni": "AVX-VNNI",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+    "amx_int8": "AMX-INT8",
+    "asimd": "NEON",
+    "asimddp": "DotProd",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+    "sve": "SVE",
+}
 
 
 def usable_cores(cgroup: Path = CGROUP, groups: Path = GROUPS) -> int:
@@ -35,6 +51,17 @@ def processor_name(cpuinfo: Path = CPUINFO) -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
+
+
+def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:
+    """The instruction sets of the processor; none where the system does not report them."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    flags = (line.partition(":") for line in lines)
+    known = next((value.split() for name, _, value in flags if name.strip() in FLAGS), [])
+    return [title for name, title in INSTRUCTION_SETS.items() if name in known]
 
 
 def gpus() -> int:

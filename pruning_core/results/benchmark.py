@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import join_words
 from pruning_core.common.paths import Cache
 
 
@@ -82,9 +83,16 @@ class BenchmarkResult:
             "torch": "?",
             **self.circumstances,
         }
+        reported = known.get("instruction_sets")
+        sets = join_words(map(str, reported)) if isinstance(reported, list) else ""
         when = time.strftime("%d %b %Y", time.localtime(known.get("seconds_since_1970", 0)))
         text = "Measured {when}: {size} size, {cores} cores, {machine}, torch {torch}."
-        return text.format(when=when, **known)
+        return text.format(when=when, **known) + (f" Instruction sets: {sets}." if sets else "")
+
+    @property
+    def torch_config(self) -> str:
+        """How torch was built, as `torch.__config__.show()` says it; empty where unknown."""
+        return str(self.circumstances.get("torch_config", ""))
 
     @classmethod
     def from_json(cls, text: str) -> BenchmarkResult:

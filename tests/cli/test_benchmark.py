@@ -18,7 +18,15 @@ from tests.helpers.project import ROOT
 
 RESULT = BenchmarkResult(
     {name: MedianRange(2.0 + i, 1.5 + i, 3.0 + i) for i, name in enumerate(FIGURES)},
-    {"size": "quick", "cores": 2, "machine": "x86_64", "torch": "2", "seconds_since_1970": 0},
+    {
+        "size": "quick",
+        "cores": 2,
+        "machine": "x86_64",
+        "instruction_sets": ["AVX2", "AMX-BF16"],
+        "torch": "2",
+        "torch_config": "PyTorch built with:\n  - GCC 13.3",
+        "seconds_since_1970": 0,
+    },
 )
 
 
@@ -46,7 +54,10 @@ def test_the_result_is_printed_written_and_kept(
     written = json.loads(path.read_text())
     assert set(FIGURES) <= set(written)
     assert all(set(written[name]) == {"median", "low", "high"} for name in FIGURES)
-    assert str(path) in capsys.readouterr().out.replace("\n", "")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert str(path) in printed.replace(" ", "")
+    assert "Instruction sets: AVX2 and AMX-BF16." in printed
+    assert "PyTorch built with: - GCC 13.3" in printed
 
 
 def test_without_quick_it_is_the_full_one(measured: list[str], cache: Cache) -> None:

@@ -12,6 +12,7 @@ from pruning_core.common.machine import (
     free_bytes,
     gpu_name,
     gpus,
+    instruction_sets,
     peak_bytes,
     processor_name,
     room_for_another,
@@ -119,3 +120,20 @@ def test_the_processor_name_is_read(tmp_path: Path) -> None:
     path.write_text("processor\t: 0\nmodel name\t: Chip 9000\n")
     assert processor_name(path) == "Chip 9000"
     assert processor_name(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f amx_int8\n\nflags\t: fpu\n", ["AVX2", "AVX512", "AMX-INT8"]),
+        ("processor : 0\nFeatures\t: fp asimd i8mm\n", ["NEON", "I8MM"]),
+        ("model name : other\n", []),
+    ],
+)
+def test_instruction_sets_are_those_of_the_first_core(
+    text: str, expected: list[str], tmp_path: Path
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    assert instruction_sets(cpuinfo) == []
+    cpuinfo.write_text(text)
+    assert instruction_sets(cpuinfo) == expected

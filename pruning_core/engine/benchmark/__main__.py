@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from pruning_core.common.machine import instruction_sets
 from pruning_core.common.paths import Cache
 from pruning_core.engine.benchmark import comparison, mask_selection, runs, training_step
 from pruning_core.engine.benchmark.comparison import Images, our_spec
@@ -94,12 +95,14 @@ def measure(size: Size, folder: Path) -> dict[str, MedianRange]:
 
 
 def circumstances(name: str) -> dict[str, object]:
-    """The machine, and the version of torch."""
+    """The machine with its instruction sets, and the version and the build of torch."""
     return {
         "size": name,
         "machine": devices.processor("cpu"),
+        "instruction_sets": instruction_sets(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "torch": version("torch"),
+        "torch_config": torch.__config__.show().strip(),
         "seconds_since_1970": int(time.time()),
     }
 
