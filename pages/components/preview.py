@@ -156,8 +156,8 @@ def _draw_figures(preview: Preview, previous: Preview | None) -> None:
             "Time",
             "instant" if _is_instant(preview) else estimate_text(preview.time),
             _time_change(preview, previous),
-            "The remaining time on the cores that train. It follows from the speed of finished stages of "
-            "this run, or from a short trial of the model.",
+            "The remaining time on the cores that train. It follows from the speed of finished "
+            "stages of this run, or from a short trial of the model.",
         )
     if preview.complete:
         stages = format_count(preview.work.stages, "stage")

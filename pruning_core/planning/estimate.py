@@ -171,7 +171,7 @@ def _trial_pace(spec: Spec, kind: str, facts: InspectModelResult, images: float)
     """
     baseline = kind == "baseline"
     batch = (spec.baseline if baseline else spec.finetune).batch_size
-    threads = spec.baseline_threads if baseline else spec.finetune_threads
+    threads = spec.threads_of_baseline if baseline else spec.finetune_threads
     slow, fast = TRAINING_SHARE
     fast *= MOST_GAIN ** math.log2(threads) if facts.device == "cpu" else 1.0
     core_share = 1.0 if facts.core_share is None else facts.core_share
@@ -214,7 +214,7 @@ def _seconds(
     0 or 1, of the range.
     """
     threads = dict.fromkeys(ESTIMATED_KINDS, spec.finetune_threads)
-    threads["baseline"] = spec.baseline_threads
+    threads["baseline"] = spec.threads_of_baseline
     seconds = START_SECONDS[end]
     for kind, part in work.items():
         parallel = max(1, cores // threads[kind])

@@ -267,14 +267,14 @@ def _baseline(
         epochs=spec.baseline_epochs,
         seed=seed,
         device=model_facts.device,
-        threads=spec.baseline_threads,
+        threads=spec.threads_of_baseline,
         precision=model_facts.precision or spec.precision,
         keep_epoch=kept_epoch(spec),
         keep_movement=needs(spec.pruning.criterion, MOVEMENT) or None,
         keep_zeros=bool(model_facts.zeros) or None,
     )
     hints = {"weights": spec.model.weights}
-    return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.baseline_threads)
+    return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.threads_of_baseline)
 
 
 def _one_shot(spec: Spec, baseline: Stage, sensitivity: Sequence[str]) -> list[Branch]:
