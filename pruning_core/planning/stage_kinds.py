@@ -170,7 +170,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=measurement_types.ExportSettings,
             result=measurement_types.ExportResult,
-            version=10,
+            version=11,
             derived=True,
         ),
         StageKind(

@@ -40,10 +40,10 @@ from tests.helpers.inspections import DATA, FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "acad182f054d70e9",
-        "bundle": "f2d14b2b18c29c43",
+        "bundle": "b1e06d6005ceeeb2",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
-        "export": "ac9b48ea682a0216",
+        "export": "eaad8ac792929f49",
         "inspect_dataset": "dd344fc18734b12e",
         "inspect_groups": "47f81c8217685ed3",
         "inspect_model": "ccc6c0999c9961ef",
@@ -58,11 +58,11 @@ KEYS = {
     },
     "everything": {
         "baseline": "e9bb7dedcd5306bb",
-        "bundle": "ccf754291b68aa7d",
+        "bundle": "5424a4b1c8771c31",
         "correction": "de76a3276c73f30e",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
-        "export": "3a2ea59bf4adf203",
+        "export": "2a2281d5b6402cc5",
         "inspect_dataset": "dd344fc18734b12e",
         "inspect_groups": "768af66f2c2c5080",
         "inspect_model": "ccc6c0999c9961ef",

@@ -164,10 +164,19 @@ def test_wrong_content_with_a_correct_digest_is_refused(small: bytes) -> None:
         other = bytearray(body)
         for _ in range(chance.choice([1, 3])):
             other[chance.randrange(len(other))] = chance.randrange(256)
-        if bytes(other) == body:
+        # The first bytes of a stream name the level of compression, which changes no content.
+        if bytes(other) == body or content_of(bytes(other)) == content_of(body):
             continue
         with pytest.raises(SparseFileError):
             decode(sealed(bytes(other)))
+
+
+def content_of(body: bytes) -> bytes | None:
+    """The one block of a body; None where it is damaged."""
+    try:
+        return body[:12] + zlib.decompress(body[12:])
+    except zlib.error:
+        return None
 
 
 def repacked(blob: bytes, extra: int = 0) -> bytes:
