@@ -36,7 +36,8 @@ READY = (
     " AND NOT EXISTS (SELECT 1 FROM stages p WHERE p.status != 'done'"
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
-ON_CPU = "coalesce(json_extract(settings, '$.device'), 'cpu') = 'cpu'"
+DEVICE = "coalesce(json_extract(settings, '$.device'), 'cpu')"
+ON_CPU = f"{DEVICE} = 'cpu'"
 CLAIM = (
     "UPDATE stages SET status = 'running', token = ?, host = ?, pid = NULL, heartbeat = ?,"
     " started = ?, attempts = attempts + 1, progress = '{}', error = '', field = ''"
@@ -140,12 +141,19 @@ class StageQueue(Database):
             ).fetchall()
         return [row["key"] for row in rows]
 
-    def ready_stages(self, kinds: Collection[str], limit: int) -> list[Row]:
-        """Stages of these kinds that could start now, in the order of `claim`."""
+    def ready_stages(
+        self, kinds: Collection[str], limit: int, devices: Collection[str] = ()
+    ) -> list[Row]:
+        """Stages of these kinds that could start now, in the order of `claim`.
+
+        With `devices`, only those that run on one of these devices.
+        """
+        on_devices = f" AND {DEVICE} IN ({marks(devices)})" if devices else ""
         rows = self._all(
-            f"SELECT * FROM stages WHERE {READY} AND kind IN ({marks(kinds)})"
+            f"SELECT * FROM stages WHERE {READY} AND kind IN ({marks(kinds)}){on_devices}"
             " ORDER BY created, urgency DESC, rowid LIMIT ?",
             *kinds,
+            *devices,
             limit,
         )
         return [stage_row(row) for row in rows]

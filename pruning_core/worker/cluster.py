@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
+from pruning_core.methods.devices import DEVICES
 from pruning_core.planning.stage import Missing, stage_inputs
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, MODEL_INSPECTION
 from pruning_core.storage.cluster_record import ClusterRecord
@@ -28,6 +29,8 @@ from pruning_core.worker.ray_process import CONNECT_FAILED
 
 # Where models are trained, they are also inspected: for their device and their training speed.
 CLUSTER_KINDS = (MODEL_INSPECTION, *ESTIMATED_KINDS)
+CPU, AUTO = "cpu", "auto"
+MOST_COUNTED = 1000  # of stages that wait for a GPU
 RESTART_SECONDS, END_SECONDS, CONNECT_SECONDS = 10.0, 10.0, 180.0
 log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ class Cluster:
             return
         self._update_nodes()
         free = sum(max(node.free_cores, 0) for node in self.nodes.values())
-        rows = self.queue.ready_stages(CLUSTER_KINDS, free) if free else []
+        devices = self._devices()
+        rows = self.queue.ready_stages(CLUSTER_KINDS, free, devices) if free else []
         waiting = {row.key: self._waiting(row) for row in rows}
         placed = place(waiting.values(), [*self.nodes.values()])
         tokens = {key: uuid.uuid4().hex for key, _ in placed}
@@ -109,7 +113,8 @@ class Cluster:
             self.sent[tokens[key]] = SentStage(claimed[key], name, waiting[key])
             order = {"key": key, "token": tokens[key], "node": name, "gpu": waiting[key].gpu}
             self._send(json.dumps(order))
-        self._check_waiting([waiting[key] for key in waiting if key not in claimed])
+        if len(rows) < free:
+            self._check_gpu()
 
     def stop(self) -> None:
         """End the process, and queue its stages again."""
@@ -183,19 +188,31 @@ class Cluster:
 
     def _needs_gpu(self, row: Row) -> bool:
         """Whether a stage gets a GPU; with the device `auto`, if the cluster has one."""
-        device = row.settings.get("device", "cpu")
-        return device != "cpu" and (
-            device != "auto" or any(node.gpus for node in self.nodes.values())
-        )
+        device = row.settings.get("device", CPU)
+        return device != CPU and (device != AUTO or any(node.gpus for node in self.nodes.values()))
 
-    def _check_waiting(self, waiting: list[WaitingStage]) -> None:
-        """Report stages that no node of the cluster can ever run."""
-        ready = [*self.nodes.values()]
-        gpu = [stage for stage in waiting if stage.gpu] if not any(n.gpus for n in ready) else []
-        if ready:
-            stages = f"{format_count(len(gpu), 'stage')} {'need' if len(gpu) > 1 else 'needs'}"
-            error = f"{stages} a GPU, and no node of the cluster has one." if gpu else ""
-            self.connections.report(CLUSTER, self.address, error)
+    def _devices(self) -> tuple[str, ...]:
+        """The devices of the stages that could start; empty where a GPU is free.
+
+        Others wait without hiding those behind them.
+        """
+        nodes = self.nodes.values()
+        if any(node.free_gpus > 0 for node in nodes):
+            return ()
+        # The device `auto` is the GPU wherever the cluster has one.
+        return (CPU,) if any(node.gpus for node in nodes) else (CPU, AUTO)
+
+    def _check_gpu(self) -> None:
+        """Report stages that need a GPU where no node of the cluster has one."""
+        if not self.nodes:
+            return
+        error = ""
+        if not any(node.gpus for node in self.nodes.values()):
+            gpus = tuple(name for name in DEVICES if name not in (CPU, AUTO))
+            count = len(self.queue.ready_stages(CLUSTER_KINDS, MOST_COUNTED, gpus))
+            stages = f"{format_count(count, 'stage')} {'need' if count > 1 else 'needs'}"
+            error = f"{stages} a GPU, and no node of the cluster has one." if count else ""
+        self.connections.report(CLUSTER, self.address, error)
 
     def _forget(self, token: str) -> None:
         sent = self.sent.pop(token)

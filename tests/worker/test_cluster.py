@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.planning.plan import plan
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.cluster_record import ClusterRecord, NodeRow
 from pruning_core.storage.connections import CLUSTER, Connections
@@ -28,6 +29,8 @@ from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import cluster as cluster_module
 from pruning_core.worker.cluster import Cluster
 from pruning_core.worker.ray_nodes import RayNodes
+from tests.helpers.inspections import Facts
+from tests.helpers.queues import SMALL
 from tests.helpers.workers import (
     LIMIT_SECONDS,
     LONG,
@@ -275,22 +278,54 @@ def test_a_cluster_address_that_is_none_is_refused(cache: Cache) -> None:
     assert WorkerRecord(cache.queue).current() is None
 
 
-def test_a_cluster_that_never_answers_is_given_up(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray hangs where the tokens of both sides do not match."""
+@pytest.fixture
+def without_ray(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A connected cluster whose orders go to a process that only reads them."""
     silent = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     start = subprocess.Popen
     monkeypatch.setattr(
         cluster_module.subprocess, "Popen", lambda _, **options: start(silent, **options)
     )
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.0)
     Connections(cache.queue).connect(CLUSTER, "head:6379")
     cluster = Cluster(cache)
     cluster.check()
-    process = cluster.process
+    yield cluster
+    cluster.stop()
+
+
+def test_a_cluster_that_never_answers_is_given_up(
+    without_ray: Cluster, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hangs where the tokens of both sides do not match."""
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.0)
+    process = without_ray.process
     assert process is not None
-    cluster.check()
+    without_ray.check()
     assert process.poll() is not None
     assert "No node of the cluster answered" in Connections(cache.queue).get(CLUSTER).error
-    cluster.stop()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "started", "reason"),
+    [
+        (0, ["auto", "cpu", "cpu"], "5 stages need a GPU, and no node of the cluster has one."),
+        (1, ["cpu", "cpu", "cuda"], ""),
+    ],
+)
+def test_stages_that_wait_for_a_gpu_hide_no_others(
+    without_ray: Cluster, queue: Queue, gpus: int, started: list[str], reason: str
+) -> None:
+    one = next(s for s in plan(SMALL, Facts(SMALL)).stages if s.kind == "pruned")
+    names = ["cuda"] * 5 + ["cpu"] * 2 + ["auto"]
+    stages = [
+        replace(one, parent="", settings={**one.settings, "device": name, "seed": seed})
+        for seed, name in enumerate(names)
+    ]
+    queue.add(stages)
+    without_ray.record.write([NodeRow("n", "h", 4, gpus, "", ready=True)])
+    without_ray.assign()
+    without_ray.assign()  # the second round knows that the GPU is taken
+    rows = [queue.stage(stage.key) for stage in stages]
+    running = [row.settings["device"] for row in rows if row and row.status == "running"]
+    assert sorted(running) == started
+    assert Connections(queue.path).get(CLUSTER).error == reason
