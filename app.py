@@ -34,7 +34,7 @@ from pruning_core.reports.charts.small_charts import (
     pruning_picture,
     schedule_picture,
 )
-from pruning_core.results.benchmark import FIGURES, last_result
+from pruning_core.results.benchmark import ALL_FIGURES, BenchmarkResult, figure_text, last_result
 from pruning_core.results.best_model import answers_of
 from pruning_core.results.best_model_summary import best_model_summary
 from pruning_core.results.models import model_rows
@@ -118,25 +118,31 @@ def draw_running(lab: Lab) -> None:
         st.caption("Nothing is running. Run a preset below, or choose settings on Tune.")
 
 
-def draw_benchmark(lab: Lab) -> None:
-    """The last benchmark of this machine, if there is one."""
-    result = last_result(lab.cache)
+def draw_benchmarks(lab: Lab) -> None:
+    """The last benchmarks of this machine and of its GPU, if there are any."""
     st.header("This machine")
-    if result is None:
+    results = [last_result(path) for path in (lab.cache.benchmark, lab.cache.gpu_benchmark)]
+    if not any(results):
         st.caption(
             "Benchmark not run yet. `python -m pruning_core benchmark --quick` compares training "
             "speed with the assignment's script."
         )
-        return
-    draw_chart(benchmark_chart(result), "benchmark", numbers="benchmark")
-    measured = [name for name in NOT_SPEEDUPS if name in result.figures]
-    ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
+    for name, result in zip(("benchmark", "GPU benchmark"), results, strict=True):
+        if result:
+            draw_benchmark(name, result)
+
+
+def draw_benchmark(name: str, result: BenchmarkResult) -> None:
+    """The figures of a benchmark, and where they were measured."""
+    draw_chart(benchmark_chart(result), name, numbers=name)
+    measured = [figure for figure in NOT_SPEEDUPS if figure in result.figures]
+    ratios = [f"{ALL_FIGURES[f].short} {figure_text(result.figures[f].median)}" for f in measured]
     more = f" Also measured: {join_words(ratios)}." if ratios else ""
     st.caption(
         f"Dots: median of the rounds. Bars: their range.{more} {plain(result.environment())}"
     )
     if result.torch_config:
-        with st.expander("Build of PyTorch"):
+        with st.expander("Build of PyTorch", key=f"build {name}"):
             st.code(result.torch_config, language=None, wrap_lines=True)
 
 
@@ -222,7 +228,7 @@ def main() -> None:
         reason = plain(for_page(error))
         st.warning(f"The time on this machine could not be measured. {reason}")
     draw_recent(lab)
-    draw_benchmark(lab)
+    draw_benchmarks(lab)
     draw_connections(lab)
     ADDRESS.write()
 

@@ -65,7 +65,8 @@ LOADS = {
 # Modules whose `load` reads a file.
 READERS = {"json", "tomllib"}
 CACHE_NAMES = {
-    *("queue.sqlite", "stages", "downloads", "building", "damaged", "uploads", "benchmark.json"),
+    *("queue.sqlite", "stages", "downloads", "building", "damaged", "uploads"),
+    *("benchmark.json", "gpu_benchmark.json"),
     *("checkpoints", "home_folder", "logs", "worker.log", "cache", ".pruning-lab-cache"),
 }
 # Files that say a name of the cache without building a path of it: the command `cache`, a table of

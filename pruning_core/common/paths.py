@@ -96,6 +96,10 @@ class Cache:
         return self.root / "benchmark.json"
 
     @property
+    def gpu_benchmark(self) -> Path:
+        return self.root / "gpu_benchmark.json"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

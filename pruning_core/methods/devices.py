@@ -9,13 +9,17 @@ from __future__ import annotations
 from pruning_core.methods.registry import Method, Registry
 
 PROCESSOR = "pruning_core.engine.models.devices:processor"
+AUTO, CPU, CUDA, MPS = "auto", "cpu", "cuda", "mps"
+GPUS = (CUDA, MPS)
+NO_GPUS = (CPU, AUTO)  # what runs where there is no GPU
+BENCHMARKED = (CPU, CUDA)
 DEVICES = Registry(
     "device",
     (
-        Method("auto", "Automatic", "A GPU if there is one, otherwise the CPU."),
-        Method("cpu", "CPU", "The processor.", implementation=PROCESSOR),
-        Method("cuda", "NVIDIA GPU (CUDA)", "An NVIDIA GPU.", implementation=PROCESSOR),
-        Method("mps", "Apple GPU (MPS)", "The GPU of an Apple computer.", implementation=PROCESSOR),
+        Method(AUTO, "Automatic", "A GPU if there is one, otherwise the CPU."),
+        Method(CPU, "CPU", "The processor.", implementation=PROCESSOR),
+        Method(CUDA, "NVIDIA GPU (CUDA)", "An NVIDIA GPU.", implementation=PROCESSOR),
+        Method(MPS, "Apple GPU (MPS)", "The GPU of an Apple computer.", implementation=PROCESSOR),
     ),
 )
 PRECISIONS = Registry(

@@ -11,7 +11,6 @@ from typing import Any
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
-from pruning_core.common.paths import Cache
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,29 @@ FIGURES: dict[str, Measure] = {
         "open a cached comparison", "Seconds from settings with cached results to drawn charts."
     ),
 }
+# The figures of `benchmark --device cuda`.
+GPU_FIGURES: dict[str, Measure] = {
+    "gpu_images_per_second": Measure(
+        "images per second",
+        "Training images per second, MobileNetV2 at 32x32, batch size 512, bfloat16.",
+    ),
+    "gpu_loader": Measure(
+        "loader", "Speed of our loader divided by that of a loader that augments whole epochs."
+    ),
+    "gpu_step": Measure(
+        "training, images per second",
+        "Speed-up of training, in images per second, over the assignment's script on this GPU.",
+    ),
+    "gpu_processes": Measure(
+        "two processes over one, on one GPU",
+        "Speed-up of two training processes that share the GPU over one process.",
+    ),
+    "gpu_comparison": Measure(
+        "full comparison, 32x32, on the GPU",
+        "Speed-up of the full comparison at 32x32 over the assignment's script on this GPU.",
+    ),
+}
+ALL_FIGURES = {**FIGURES, **GPU_FIGURES}
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,8 @@ class BenchmarkResult:
         sets = join_words(map(str, reported)) if isinstance(reported, list) else ""
         when = time.strftime("%d %b %Y", time.localtime(known.get("seconds_since_1970", 0)))
         text = "Measured {when}: {size} size, {cores} cores, {machine}, torch {torch}."
-        return text.format(when=when, **known) + (f" Instruction sets: {sets}." if sets else "")
+        text = text.format(when=when, **known) + (f" Instruction sets: {sets}." if sets else "")
+        return " ".join([text, *map(str, known.get("checks", []))])
 
     @property
     def torch_config(self) -> str:
@@ -100,8 +123,13 @@ class BenchmarkResult:
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("this is not a result of the benchmark")
-        figures = {name: _figure(value[name]) for name in FIGURES if name in value}
+        figures = {name: _figure(value[name]) for name in ALL_FIGURES if name in value}
         return cls(figures, dict(value.get("circumstances", {})))
+
+
+def figure_text(value: float) -> str:
+    """A figure with three digits, or a larger one as a whole number."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _figure(value: Any) -> MedianRange:
@@ -114,10 +142,10 @@ def _figure(value: Any) -> MedianRange:
     return figure
 
 
-def last_result(cache: Cache) -> BenchmarkResult | None:
-    """The last result on this machine; None where none can be read."""
+def last_result(path: Path) -> BenchmarkResult | None:
+    """The last result in a file of the cache; None where none can be read."""
     try:
-        return BenchmarkResult.from_json(cache.benchmark.read_text(encoding="utf-8"))
+        return BenchmarkResult.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
-from pruning_core.methods.devices import DEVICES
+from pruning_core.methods.devices import AUTO, CPU, GPUS, NO_GPUS
 from pruning_core.planning.stage import Missing, stage_inputs
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, MODEL_INSPECTION
 from pruning_core.storage.cluster_record import ClusterRecord
@@ -29,7 +29,6 @@ from pruning_core.worker.ray_process import CONNECT_FAILED
 
 # Where models are trained, they are also inspected: for their device and their training speed.
 CLUSTER_KINDS = (MODEL_INSPECTION, *ESTIMATED_KINDS)
-CPU, AUTO = "cpu", "auto"
 MOST_COUNTED = 1000  # of stages that wait for a GPU
 RESTART_SECONDS, END_SECONDS, CONNECT_SECONDS = 10.0, 10.0, 180.0
 log = logging.getLogger(__name__)
@@ -200,7 +199,7 @@ class Cluster:
         if any(node.free_gpus > 0 for node in nodes):
             return ()
         # The device `auto` is the GPU wherever the cluster has one.
-        return (CPU,) if any(node.gpus for node in nodes) else (CPU, AUTO)
+        return (CPU,) if any(node.gpus for node in nodes) else NO_GPUS
 
     def _check_gpu(self) -> None:
         """Report stages that need a GPU where no node of the cluster has one."""
@@ -208,8 +207,7 @@ class Cluster:
             return
         error = ""
         if not any(node.gpus for node in self.nodes.values()):
-            gpus = tuple(name for name in DEVICES if name not in (CPU, AUTO))
-            count = len(self.queue.ready_stages(CLUSTER_KINDS, MOST_COUNTED, gpus))
+            count = len(self.queue.ready_stages(CLUSTER_KINDS, MOST_COUNTED, GPUS))
             stages = f"{format_count(count, 'stage')} {'need' if count > 1 else 'needs'}"
             error = f"{stages} a GPU, and no node of the cluster has one." if count else ""
         self.connections.report(CLUSTER, self.address, error)

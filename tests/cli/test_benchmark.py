@@ -13,7 +13,13 @@ from pruning_core.cli import benchmark
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange, last_result
+from pruning_core.results.benchmark import (
+    FIGURES,
+    GPU_FIGURES,
+    BenchmarkResult,
+    MedianRange,
+    last_result,
+)
 from tests.helpers.project import ROOT
 
 RESULT = BenchmarkResult(
@@ -35,8 +41,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No machine is measured; the requested sizes."""
     sizes: list[str] = []
 
-    def measure(size: str) -> BenchmarkResult:
-        sizes.append(size)
+    def measure(size: str, device: str) -> BenchmarkResult:
+        sizes.append(f"{size} {device}")
         return RESULT
 
     monkeypatch.setattr(benchmark, "measure", measure)
@@ -49,8 +55,8 @@ def test_the_result_is_printed_written_and_kept(
     path = tmp_path / "new" / "figures.json"
     options = ["--cache-dir", str(cache.root)]
     assert main(["benchmark", "--quick", "--json", str(path), *options]) == 0
-    assert measured == ["quick"]
-    assert last_result(cache) == RESULT
+    assert measured == ["quick cpu"]
+    assert last_result(cache.benchmark) == RESULT
     written = json.loads(path.read_text())
     assert set(FIGURES) <= set(written)
     assert all(set(written[name]) == {"median", "low", "high"} for name in FIGURES)
@@ -62,7 +68,24 @@ def test_the_result_is_printed_written_and_kept(
 
 def test_without_quick_it_is_the_full_one(measured: list[str], cache: Cache) -> None:
     assert main(["benchmark", "--cache-dir", str(cache.root)]) == 0
-    assert measured == ["full"]
+    assert measured == ["full cpu"]
+
+
+def test_the_figures_of_a_gpu_are_kept_apart(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, no_worker: None
+) -> None:
+    figures = {name: MedianRange(20_000.0, 1.5, 3e4) for name in GPU_FIGURES}
+    checks = ["The same training twice gave the same bits."]
+    result = BenchmarkResult(figures, {"machine": "A GPU", "checks": checks})
+    monkeypatch.setattr(benchmark, "measure", lambda size, device: result)
+    assert main(["benchmark", "--device", "cuda", "--cache-dir", str(cache.root)]) == 0
+    assert last_result(cache.benchmark) is None
+    assert last_result(cache.gpu_benchmark) == result
+    home = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert len(home.get("plotly_chart")) == 1
+    (text,) = [caption.value for caption in home.caption if "A GPU" in caption.value]
+    assert "images per second 20,000." in text
+    assert text.replace("\\", "").endswith(checks[0])
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_measuring(
@@ -78,10 +101,10 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_measuring(
 def test_a_benchmark_that_ends_early_is_a_failure(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "measure", lambda size: None)
+    monkeypatch.setattr(benchmark, "measure", lambda size, device: None)
     assert main(["benchmark", "--cache-dir", str(cache.root)]) == 1
     assert capsys.readouterr().err == ("The benchmark ended early; its last messages are above.\n")
-    assert last_result(cache) is None
+    assert last_result(cache.benchmark) is None
 
 
 def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +121,7 @@ def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) 
     for name in benchmark.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(benchmark.subprocess, "run", run)
-    assert benchmark.measure("quick") == RESULT
+    assert benchmark.measure("quick", "cuda") == RESULT
     assert benchmark.ENVIRONMENT.items() <= environment.items()
 
 

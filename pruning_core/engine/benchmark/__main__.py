@@ -18,13 +18,15 @@ from pathlib import Path
 
 import torch
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.machine import instruction_sets
 from pruning_core.common.paths import Cache
-from pruning_core.engine.benchmark import comparison, mask_selection, runs, training_step
+from pruning_core.engine.benchmark import comparison, gpu, mask_selection, runs, training_step
 from pruning_core.engine.benchmark.comparison import Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
 from pruning_core.results.benchmark import BenchmarkResult, MedianRange
+from pruning_core.settings.messages import for_command_line
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Size:
     protocol: Protocol
     images_224: Images
     protocol_224: Protocol
+    gpu: gpu.Load
+    gpu_comparisons: int
 
 
 QUICK_PROTOCOL = Protocol(amounts=(0.5, 0.9), iterations=2)
@@ -50,6 +54,8 @@ SIZES = {
         protocol=QUICK_PROTOCOL,
         images_224=Images(train_size=40, test_size=20),
         protocol_224=QUICK_PROTOCOL_224,
+        gpu=gpu.Load(rounds=2),
+        gpu_comparisons=1,
     ),
     "full": Size(
         rounds=3,
@@ -58,8 +64,13 @@ SIZES = {
         protocol=Protocol(),
         images_224=Images(train_size=256, test_size=50),
         protocol_224=PROTOCOL_224,
+        gpu=gpu.Load(rounds=5),
+        gpu_comparisons=3,
     ),
 }
+# The training and test images of the comparison on a GPU, as many as CIFAR-10 has, and the images
+# of a round of the assignment's script.
+GPU_TRAIN, GPU_TEST, PLAIN_IMAGES = 50_000, 10_000, 5_000
 
 
 def say(text: str) -> None:
@@ -86,6 +97,43 @@ def measure(size: Size, folder: Path) -> dict[str, MedianRange]:
             our_spec(size.images, size.protocol), Cache(folder / "32" / "cache"), rounds
         ),
     }
+    return _run(jobs)
+
+
+def measure_gpu(size: Size, folder: Path) -> dict[str, MedianRange]:
+    """The figures of one GPU, in the order of `GPU_FIGURES`."""
+    load, device = size.gpu, "cuda"
+    trainer = gpu.Trainer(device, load)
+    archive = folder / "images.zip"
+    images, protocol = Images("images", str(archive)), Protocol(device=device)
+
+    def comparison_speedup() -> MedianRange:
+        gpu.write_random_images(archive, GPU_TRAIN, GPU_TEST)
+        return runs.speedup(images, protocol, size.gpu_comparisons, folder / "gpu")
+
+    return _run(
+        {
+            "gpu_images_per_second": lambda: gpu.images_per_second(trainer),
+            "gpu_loader": lambda: gpu.loader_ratio(trainer),
+            "gpu_step": lambda: gpu.step_speedup(trainer, PLAIN_IMAGES),
+            "gpu_processes": lambda: training_step.speedup_workers(load.rounds, device),
+            "gpu_comparison": comparison_speedup,
+        }
+    )
+
+
+def gpu_checks(load: gpu.Load) -> list[str]:
+    """What was checked on the GPU besides its speed, as sentences."""
+    same = gpu.same_bits_twice("cuda", load)
+    parts = gpu.parts_of_a_large_batch(load)
+    return [
+        f"The same training twice gave {'the same bits' if same else 'other bits'}.",
+        f"A batch of {gpu.LARGE_BATCH:,} images in {100 * gpu.SMALL_SHARE:g} % of the GPU's memory "
+        f"was processed in {parts} parts.",
+    ]
+
+
+def _run(jobs: dict[str, Callable[[], MedianRange]]) -> dict[str, MedianRange]:
     figures = {}
     for name, job in jobs.items():
         started = time.perf_counter()
@@ -94,11 +142,11 @@ def measure(size: Size, folder: Path) -> dict[str, MedianRange]:
     return figures
 
 
-def circumstances(name: str) -> dict[str, object]:
+def circumstances(name: str, device: str) -> dict[str, object]:
     """The machine with its instruction sets, and the version and the build of torch."""
     return {
         "size": name,
-        "machine": devices.processor("cpu"),
+        "machine": devices.processor(device),
         "instruction_sets": instruction_sets(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "torch": version("torch"),
@@ -107,15 +155,23 @@ def circumstances(name: str) -> dict[str, object]:
     }
 
 
-def main(name: str) -> None:
-    """Run the benchmark in a size and print the result."""
+def main(name: str, device: str) -> int:
+    """Run the benchmark in a size and print the result. Returns the exit code."""
+    try:
+        devices.resolve(device)
+    except SpecError as error:
+        say(for_command_line(error))
+        return 1
     devices.prepare(threads=1)
     torch.manual_seed(0)
+    size, facts = SIZES[name], circumstances(name, device)
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(SIZES[name], Path(folder))
-    result = BenchmarkResult(figures, circumstances(name))
-    print(json.dumps(json.loads(result.to_json())))
+        figures = (measure if device == "cpu" else measure_gpu)(size, Path(folder))
+    if device != "cpu":
+        facts["checks"] = gpu_checks(size.gpu)
+    print(json.dumps(json.loads(BenchmarkResult(figures, facts).to_json())))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(*sys.argv[1:]))

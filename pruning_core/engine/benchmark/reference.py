@@ -45,6 +45,7 @@ class Protocol:
     epochs: int = 1
     image_size: int = CIFAR_SIZE
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass
@@ -99,6 +100,7 @@ def run(
     train_batches = loader(train, protocol.image_size, training=True)
     test_batches = loader(test, protocol.image_size, training=False)
     baseline = make("mobilenet_v2", classes) if model is None else model
+    baseline = baseline.to(protocol.device)
     fine_tune(baseline, train_batches, protocol.baseline_epochs)
     result.accuracies["baseline"] = evaluate(baseline, test_batches)
     for amount in protocol.amounts:
@@ -150,23 +152,31 @@ def prune_layers(model: nn.Module, amount: float) -> None:
         prune.l1_unstructured(layer, "weight", amount=amount)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the weights."""
+    return next(model.parameters()).device
+
+
 def fine_tune(model: nn.Module, batches: DataLoader[Any], epochs: int) -> None:
     """Train with Adam at 1e-3, as in the assignment."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    device = device_of(model)
     model.train()
     for _ in range(epochs):
         for images, labels in batches:
             optimizer.zero_grad()
-            functional.cross_entropy(model(images), labels).backward()
+            logits = model(images.to(device))
+            functional.cross_entropy(logits, labels.to(device)).backward()
             optimizer.step()
 
 
 def evaluate(model: nn.Module, batches: DataLoader[Any]) -> float:
     """The accuracy as a fraction."""
+    device = device_of(model)
     model.eval()
     correct = total = 0
     with torch.no_grad():
         for images, labels in batches:
-            correct += int((model(images).argmax(1) == labels).sum())
+            correct += int((model(images.to(device)).argmax(1).cpu() == labels).sum())
             total += len(labels)
     return correct / total

@@ -34,18 +34,20 @@ AMOUNT = 0.9
 SETTINGS = to_dict(TrainSpec())
 
 
-def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
+def make_training_loop(amount: float = 0.0, device: str = "cpu") -> Callable[[], None]:
     """A function that does a few training steps of a MobileNetV2, pruned to a sparsity."""
     torch.manual_seed(0)
-    model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
+    model = devices.place(make("mobilenet_v2", CLASSES), device).train()
     masks = prune_uniformly(model, amount) if amount else None
     state = TrainingState(model, make_optimizer(model, SETTINGS), masks)
-    images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
-    labels = torch.arange(BATCH) % CLASSES
+    images = torch.rand(BATCH, 3, SIZE, SIZE).to(device, memory_format=torch.channels_last)
+    labels = (torch.arange(BATCH) % CLASSES).to(device)
 
     def train() -> None:
         for _ in range(STEPS_PER_ROUND):
             step(state, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return train
 
@@ -87,9 +89,9 @@ def flops_of_step() -> int:
     return 3 * int(counter.get_total_flops())
 
 
-def speedup_workers(rounds: int) -> MedianRange:
+def speedup_workers(rounds: int, device: str = "cpu") -> MedianRange:
     """The speed-up of two single-threaded processes over one that does the same training steps."""
-    with TrainingProcesses(2) as two:
+    with TrainingProcesses(2, device) as two:
         seconds = interleaved(
             {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warmup=1
         )
@@ -99,8 +101,8 @@ def speedup_workers(rounds: int) -> MedianRange:
 class TrainingProcesses:
     """Processes that train a number of rounds on request."""
 
-    def __init__(self, count: int) -> None:
-        command = [sys.executable, "-m", "pruning_core.engine.benchmark.training_step"]
+    def __init__(self, count: int, device: str) -> None:
+        command = [sys.executable, "-m", "pruning_core.engine.benchmark.training_step", device]
         self.processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(count)
@@ -125,10 +127,10 @@ class TrainingProcesses:
             process.stdout.readline()
 
 
-def serve() -> None:
+def serve(device: str) -> None:
     """The loop of each process: read a number of rounds, train, and reply."""
     devices.prepare(threads=1)
-    train = make_training_loop()
+    train = make_training_loop(device=device)
     train()
     for line in sys.stdin:
         for _ in range(int(line)):
@@ -137,4 +139,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

@@ -15,16 +15,21 @@ from pruning_core.reports.charts.style import (
     TRANSPARENT,
 )
 from pruning_core.reports.charts.text_alternative import named_axis
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange
+from pruning_core.results.benchmark import ALL_FIGURES, BenchmarkResult, MedianRange
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 88
 # Measurements that are no speed-up; the page shows them beside the chart.
-NOT_SPEEDUPS = ("peak_share", "cached_open_seconds", "masked_over_dense")
+NOT_SPEEDUPS = (
+    "peak_share",
+    "cached_open_seconds",
+    "masked_over_dense",
+    "gpu_images_per_second",
+)
 
 
 def benchmark_chart(result: BenchmarkResult) -> go.Figure:
     """Median speed-ups on a logarithmic axis, with bars from the lowest to the highest round."""
-    known = {name: result.figures[name] for name in FIGURES if name in result.figures}
+    known = {name: result.figures[name] for name in ALL_FIGURES if name in result.figures}
     speedups = {name: speedup for name, speedup in known.items() if name not in NOT_SPEEDUPS}
     figure = go.Figure(_dots(speedups))
     figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
@@ -53,7 +58,7 @@ def _dots(speedups: dict[str, MedianRange]) -> go.Scatter:
     strategy, rounds = SERIES[ONE_SHOT], list(speedups.values())
     return go.Scatter(
         x=[speedup.median for speedup in rounds],
-        y=[FIGURES[name].short for name in speedups],
+        y=[ALL_FIGURES[name].short for name in speedups],
         mode="markers+text",
         cliponaxis=False,
         text=[f"{format_times(speedup.median)}x" for speedup in rounds],
@@ -68,7 +73,8 @@ def _dots(speedups: dict[str, MedianRange]) -> go.Scatter:
             "thickness": 2,
         },
         customdata=[
-            [FIGURES[name].text, speedup.low, speedup.high] for name, speedup in speedups.items()
+            [ALL_FIGURES[name].text, speedup.low, speedup.high]
+            for name, speedup in speedups.items()
         ],
         hovertemplate="%{customdata[0]}<br>median %{x:.2f}x, rounds from %{customdata[1]:.2f}x "
         "to %{customdata[2]:.2f}x<extra></extra>",

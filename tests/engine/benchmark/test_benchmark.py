@@ -18,6 +18,7 @@ from pruning_core.engine.benchmark import __main__ as benchmark
 from pruning_core.engine.benchmark import (
     accuracy,
     comparison,
+    gpu,
     mask_selection,
     reference,
     runs,
@@ -38,7 +39,13 @@ from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange, last_result
+from pruning_core.results.benchmark import (
+    FIGURES,
+    GPU_FIGURES,
+    BenchmarkResult,
+    MedianRange,
+    last_result,
+)
 from pruning_core.settings.serialization import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
@@ -190,12 +197,65 @@ def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert next(number) == 2 * len(FIGURES)
 
 
+def test_the_figures_of_a_gpu_are_complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figure = MedianRange(1.0, 1.0, 1.0)
+    for module, names in (
+        (gpu, ("Trainer", "images_per_second", "loader_ratio", "step_speedup")),
+        (gpu, ("write_random_images",)),
+        (training_step, ("speedup_workers",)),
+        (runs, ("speedup",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *_: figure)
+    for size in benchmark.SIZES.values():
+        assert list(benchmark.measure_gpu(size, tmp_path)) == list(GPU_FIGURES)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has an NVIDIA GPU")
+def test_a_missing_gpu_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main("quick", "cuda") == 1
+    assert "cuda is not available" in capsys.readouterr().err
+
+
+def test_what_is_measured_on_a_gpu_runs_on_a_cpu_too() -> None:
+    load = gpu.Load(images=40, batch=16, rounds=2, precision="fp32")
+    trainer = gpu.Trainer("cpu", load)
+    for figure in (
+        gpu.images_per_second(trainer),
+        gpu.loader_ratio(trainer),
+        gpu.step_speedup(trainer, plain_images=34),
+    ):
+        assert 0 < figure.low <= figure.median <= figure.high
+    assert gpu.same_bits_twice("cpu", load)
+
+
+def test_the_loader_of_whole_epochs_crops_and_mirrors_as_ours_may() -> None:
+    """Every image that it loads is one of the 2 * 81 that random crop and flip can give."""
+    trainer = gpu.Trainer("cpu", gpu.Load(images=4, batch=4, precision="fp32"))
+    loader = gpu.WholeEpochLoader(trainer)
+    loaded = loader.load_epoch()
+    shifts = 2 * gpu.PADDING + 1
+    for image in loaded:
+        crops = (
+            padded[:, y : y + gpu.SIZE, x : x + gpu.SIZE]
+            for padded in loader.padded
+            for y, x in itertools.product(range(shifts), repeat=2)
+        )
+        assert any(torch.equal(image, crop) or torch.equal(image, crop.flip(2)) for crop in crops)
+
+
+def test_the_random_images_are_an_image_folder(tmp_path: Path) -> None:
+    gpu.write_random_images(tmp_path / "images.zip", train=40, test=20)
+    folder = runs.decoded(Images("images", str(tmp_path / "images.zip")), tmp_path)
+    assert json.loads((folder / "classes.json").read_text()) == gpu.CLASSES
+
+
 def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    assert last_result(cache) is None
+    assert last_result(cache.benchmark) is None
     result = BenchmarkResult({"peak_share": MedianRange(0.3, 0.2, 0.4)}, {"cores": 2})
     cache.benchmark.write_text(result.to_json())
-    assert last_result(cache) == result
+    assert last_result(cache.benchmark) == result
     assert json.loads(result.to_json())["peak_share"] == {"median": 0.3, "low": 0.2, "high": 0.4}
 
 
@@ -203,7 +263,7 @@ def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
 def test_another_file_is_no_result(text: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.benchmark.write_text(text)
-    assert last_result(cache) is None
+    assert last_result(cache.benchmark) is None
 
 
 def test_our_side_trains_as_long_as_the_reference() -> None:
