@@ -110,7 +110,8 @@ class BenchmarkResult:
         when = time.strftime("%d %b %Y", time.localtime(known.get("seconds_since_1970", 0)))
         text = "Measured {when}: {size} size, {cores} cores, {machine}, torch {torch}."
         text = text.format(when=when, **known) + (f" Instruction sets: {sets}." if sets else "")
-        return " ".join([text, *map(str, known.get("checks", []))])
+        checks = known.get("checks")
+        return " ".join([text, *map(str, checks if isinstance(checks, list) else [])])
 
     @property
     def torch_config(self) -> str:

@@ -54,7 +54,8 @@ MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
 SHOWN_OF_JSON = 20
 # Up to this size of images in pixels, two threads of a training step wait longer for each other
-# than they save: at 32 pixels they took 1.3 times as long as one, at 64 pixels 0.87 times.
+# than they save. On an AMD EPYC (Zen 3) they took 1.35 times as long as one at 32 pixels, and 0.87
+# times at 64; on a newer one (Zen 5) 1.06 times at 32.
 SMALL_IMAGE = 32
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")

@@ -158,6 +158,16 @@ class StageQueue(Database):
         )
         return [stage_row(row) for row in rows]
 
+    def count_ready(self, kinds: Collection[str], devices: Collection[str]) -> int:
+        """How many stages of these kinds and devices could start now."""
+        rows = self._all(
+            f"SELECT count(*) AS count FROM stages WHERE {READY} AND kind IN ({marks(kinds)})"
+            f" AND {DEVICE} IN ({marks(devices)})",
+            *kinds,
+            *devices,
+        )
+        return int(rows[0]["count"])
+
     def claim_all(self, tokens: Mapping[str, str]) -> list[Row]:
         """Take the stages with these keys, each with its token. Returns those still queued."""
         now, host = time.time(), platform.node()

@@ -29,7 +29,6 @@ from pruning_core.worker.ray_process import CONNECT_FAILED
 
 # Where models are trained, they are also inspected: for their device and their training speed.
 CLUSTER_KINDS = (MODEL_INSPECTION, *ESTIMATED_KINDS)
-MOST_COUNTED = 1000  # of stages that wait for a GPU
 RESTART_SECONDS, END_SECONDS, CONNECT_SECONDS = 10.0, 10.0, 180.0
 log = logging.getLogger(__name__)
 
@@ -112,8 +111,6 @@ class Cluster:
             self.sent[tokens[key]] = SentStage(claimed[key], name, waiting[key])
             order = {"key": key, "token": tokens[key], "node": name, "gpu": waiting[key].gpu}
             self._send(json.dumps(order))
-        if len(rows) < free:
-            self._check_gpu()
 
     def stop(self) -> None:
         """End the process, and queue its stages again."""
@@ -191,23 +188,23 @@ class Cluster:
         return device != CPU and (device != AUTO or any(node.gpus for node in self.nodes.values()))
 
     def _devices(self) -> tuple[str, ...]:
-        """The devices of the stages that could start; empty where a GPU is free.
+        """The devices of the stages that could start; empty where a GPU and a core are free.
 
         Others wait without hiding those behind them.
         """
         nodes = self.nodes.values()
-        if any(node.free_gpus > 0 for node in nodes):
+        if any(node.free_gpus > 0 and node.free_cores > 0 for node in nodes):
             return ()
         # The device `auto` is the GPU wherever the cluster has one.
         return (CPU,) if any(node.gpus for node in nodes) else NO_GPUS
 
-    def _check_gpu(self) -> None:
+    def check_gpus(self) -> None:
         """Report stages that need a GPU where no node of the cluster has one."""
         if not self.nodes:
             return
         error = ""
         if not any(node.gpus for node in self.nodes.values()):
-            count = len(self.queue.ready_stages(CLUSTER_KINDS, MOST_COUNTED, GPUS))
+            count = self.queue.count_ready(CLUSTER_KINDS, GPUS)
             stages = f"{format_count(count, 'stage')} {'need' if count > 1 else 'needs'}"
             error = f"{stages} a GPU, and no node of the cluster has one." if count else ""
         self.connections.report(CLUSTER, self.address, error)

@@ -121,6 +121,7 @@ class Supervisor:
         self._plan_jobs()
         self.uploads.check_address()
         self.cluster.check()
+        self.cluster.check_gpus()
         if not self.queue.ready():
             self._end_large()
         if code_digest() != self.code:

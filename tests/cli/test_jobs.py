@@ -139,7 +139,7 @@ def test_show_lists_the_models_by_the_numbers_that_index_takes(
     cache: Cache, queue: Queue, job: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     _, out, _ = ended(capfd, "show", job, "--cache-dir", str(cache.root))
-    listed = re.findall(r"^  +(\d+)  (\D.*)$", out, re.MULTILINE)
+    listed = re.findall(r"^  +(\d{1,3})  (\D.*)$", out, re.MULTILINE)  # no key
     names = listed_models(find_job(queue, job))
     assert [(int(number), name) for number, name in listed] == list(enumerate(names))
     assert names[0] == "baseline"

@@ -98,6 +98,16 @@ def test_a_wrong_value_is_refused_by_name(make: Callable[[], object], field: str
     assert caught.value.message.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("size", "threads", "expected"), [(32, 0, 1), (33, 0, 2), (224, 0, 2), (32, 4, 4), (224, 1, 1)]
+)
+def test_the_threads_of_the_baseline_follow_from_the_images(
+    size: int, threads: int, expected: int
+) -> None:
+    spec = Spec(data=DataSpec(image_size=size), baseline_threads=threads)
+    assert spec.threads_of_baseline == expected
+
+
 def test_an_error_in_a_nested_object_has_its_full_name() -> None:
     value = to_dict(Spec())
     value["finetune"]["lr"] = -1.0

@@ -28,6 +28,7 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import cluster as cluster_module
 from pruning_core.worker.cluster import Cluster
+from pruning_core.worker.placement import Node
 from pruning_core.worker.ray_nodes import RayNodes
 from tests.helpers.inspections import Facts
 from tests.helpers.queues import SMALL
@@ -322,10 +323,17 @@ def test_stages_that_wait_for_a_gpu_hide_no_others(
         for seed, name in enumerate(names)
     ]
     queue.add(stages)
-    without_ray.record.write([NodeRow("n", "h", 4, gpus, "", ready=True)])
+    nodes = [NodeRow("n", "h", 4, gpus, "", ready=True)]
+    without_ray.record.write(nodes)
     without_ray.assign()
     without_ray.assign()  # the second round knows that the GPU is taken
+    without_ray.check_gpus()
     rows = [queue.stage(stage.key) for stage in stages]
     running = [row.settings["device"] for row in rows if row and row.status == "running"]
     assert sorted(running) == started
     assert Connections(queue.path).get(CLUSTER).error == reason
+
+
+def test_a_free_gpu_without_a_free_core_hides_no_stages(without_ray: Cluster) -> None:
+    without_ray.nodes = {"g": Node("g", 1, 1, "", free_cores=0, free_gpus=1)}
+    assert without_ray._devices() == ("cpu",)

@@ -13,6 +13,7 @@ from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol
 from pruning_core.engine.benchmark.timing import interleaved, summarize
+from pruning_core.methods.devices import CPU
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, outline
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
@@ -52,7 +53,7 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
     schedule, batch size and precision are ours.
     """
     train = ADAM if protocol.image_size == CIFAR_SIZE else replace(ADAM, batch_size=LARGE_BATCH)
-    if protocol.device != "cpu":
+    if protocol.device != CPU:
         train = GPU_ADAM
     return Spec(
         data=DataSpec(**asdict(images), image_size=protocol.image_size, augmentation="crop_flip"),
@@ -69,7 +70,7 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
         finetune=train,
         seeds=(protocol.seed,),
         device=protocol.device,
-        precision="fp32" if protocol.device == "cpu" else "bf16",
+        precision="fp32" if protocol.device == CPU else "bf16",
     )
 
 

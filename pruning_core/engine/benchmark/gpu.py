@@ -1,4 +1,4 @@
-"""Measurements on one GPU: training steps, the loader, two processes, memory and repeatability.
+"""Measurements on one GPU: training, the loader, memory and repeatability.
 
 The data set is random: times do not depend on what the images show. N images of S x S pixels.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from pruning_core.engine.benchmark import reference, training_step
+from pruning_core.engine.benchmark import training_step
 from pruning_core.engine.benchmark.timing import interleaved, paired_ratio, seconds, summarize
 from pruning_core.engine.data.augment import crop_flip, normalize
 from pruning_core.engine.data.loading import ImageSet
@@ -28,15 +27,15 @@ from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.engine.training.train import shuffled_batches
 from pruning_core.methods.datasets import IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.methods.devices import CUDA
 from pruning_core.results.benchmark import MedianRange
 
 CLASSES = 10
 SIZE = training_step.SIZE
 PADDING = 4
-# The share of the GPU's memory in which a batch of `LARGE_BATCH` images does not fit.
-SMALL_SHARE, LARGE_BATCH = 0.02, 8192
+# A batch of so many images does not fit into so many bytes beside the model.
+LARGE_BATCH, FREE_BYTES = 8192, 2**30
 REPEATED_STEPS = 5
-CPU_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def random_images(count: int, seed: int = 0) -> ImageSet:
 def write_random_images(path: Path, train: int, test: int) -> None:
     """Random images as a zip of an image folder, with the same number in each class."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for part, count in (("train", train), ("test", test)):
-            pixels = random_images(count, seed=len(part)).images
+        for seed, (part, count) in enumerate({"train": train, "test": test}.items()):
+            pixels = random_images(count, seed).images
             for i, image in enumerate(pixels):
                 Image.fromarray(image).save(content := io.BytesIO(), "PNG", compress_level=0)
                 archive.writestr(f"{part}/class{i % CLASSES}/{i:05}.png", content.getvalue())
@@ -104,41 +103,37 @@ class Trainer:
         """Train for an epoch."""
         for positions in self.batches():
             self.train_on(positions)
-        synchronize(self.device)
+        training_step.synchronize(self.device)
 
     def load_epoch(self) -> None:
         """Load the images of an epoch, without training."""
         for positions in self.batches():
             self.loaded(positions)
-        synchronize(self.device)
-
-
-def synchronize(device: str) -> None:
-    """Wait until the device has done its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+        training_step.synchronize(self.device)
 
 
 class WholeEpochLoader:
     """A loader that augments all images of an epoch at once, on the device.
 
     As in airbench (Jordan 2024, https://arxiv.org/abs/2404.00498): images are normalized and
-    padded once, and each epoch crops them with one copy for each shift, first of the rows and then
-    of the columns.
+    padded once, in the precision of the training and in channels_last memory, and each epoch crops
+    them with one copy for each shift, first of the rows and then of the columns.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         pixels = trainer.images.batch(torch.arange(len(trainer.images))).to(trainer.device)
         images = normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
         self.trainer = trainer
-        self.padded = pad(images, (PADDING,) * 4)
+        half = trainer.load.precision == "bf16"
+        padded = pad(images.bfloat16() if half else images, (PADDING,) * 4)
+        self.padded = padded.contiguous(memory_format=torch.channels_last)
 
     def load_epoch(self) -> Tensor:
         """Load the images of an epoch. Returns the last batch, float32 (N, 3, S, S)."""
         count, device = len(self.padded), self.trainer.device
         shifts = torch.randint(2 * PADDING + 1, (2, count), device=device)
-        rows = self.padded.new_empty(count, 3, SIZE, SIZE + 2 * PADDING)
-        images = self.padded.new_empty(count, 3, SIZE, SIZE)
+        rows = torch.empty_like(self.padded[:, :, :SIZE])
+        images = torch.empty_like(rows[:, :, :, :SIZE])
         for shift in range(2 * PADDING + 1):
             chosen = shifts[0] == shift
             rows[chosen] = self.padded[chosen, :, shift : shift + SIZE]
@@ -148,8 +143,8 @@ class WholeEpochLoader:
         mirrored = torch.rand(count, device=device) < 0.5
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         for positions in torch.randperm(count, device=device).split(self.trainer.load.batch):
-            batch = images[positions].to(memory_format=torch.channels_last)
-        synchronize(device)
+            batch = images[positions].contiguous(memory_format=torch.channels_last)
+        training_step.synchronize(device)
         return batch
 
 
@@ -168,25 +163,6 @@ def loader_ratio(trainer: Trainer) -> MedianRange:
     return paired_ratio(times["other"], times["ours"])
 
 
-def step_speedup(trainer: Trainer, plain_images: int) -> MedianRange:
-    """Images per second of training over those of the assignment's script on the same device.
-
-    The script trains on `plain_images` images in each round, because it takes far longer.
-    """
-    batches = reference.loader(random_images(plain_images), SIZE, training=True)
-    model = make("mobilenet_v2", CLASSES).to(trainer.device)
-
-    def plain() -> None:
-        reference.fine_tune(model, batches, epochs=1)
-        synchronize(trainer.device)
-
-    jobs: dict[str, Callable[[], object]] = {"plain": plain, "ours": trainer.train_epoch}
-    times = interleaved(jobs, trainer.load.rounds, warmup=1)
-    scale = trainer.load.images / plain_images
-    ratio = paired_ratio(times["plain"], times["ours"])
-    return MedianRange(ratio.median * scale, ratio.low * scale, ratio.high * scale)
-
-
 def same_bits_twice(device: str, load: Load) -> bool:
     """Whether the same training steps from the same seed give the same weights, bit for bit."""
     states = []
@@ -199,15 +175,23 @@ def same_bits_twice(device: str, load: Load) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def parts_of_a_large_batch(load: Load) -> int:
-    """In how many parts a batch is processed that does not fit into a small share of the memory."""
+def large_batch_check(load: Load) -> str:
+    """Whether a batch that does not fit into memory is processed in parts, as a sentence."""
+    trainer = Trainer(CUDA, replace(load, images=2))
+    images = torch.rand(LARGE_BATCH, 3, SIZE, SIZE, device=CUDA)
+    labels = torch.arange(LARGE_BATCH, device=CUDA) % CLASSES
+    _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(SMALL_SHARE)
+    allowed = torch.cuda.memory_reserved() + FREE_BYTES
+    torch.cuda.set_per_process_memory_fraction(min(allowed / total, 1.0))
+    batch = f"A batch of {LARGE_BATCH:,} images with {FREE_BYTES / 2**30:g} GiB of free memory"
     try:
-        trainer = Trainer("cuda", load)
-        images = torch.rand(LARGE_BATCH, 3, SIZE, SIZE, device="cuda")
-        labels = torch.arange(LARGE_BATCH, device="cuda") % CLASSES
         step(trainer.state, images, labels, training_step.SETTINGS["lr"], 0.0)
-        return trainer.state.parts
+    except RuntimeError as error:  # also torch.OutOfMemoryError
+        return f"{batch} could not be trained on: {error}"
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+    parts = trainer.state.parts
+    if parts == 1:
+        return f"{batch} fitted, so processing in parts was not tested."
+    return f"{batch} was processed in {parts} parts."

@@ -25,6 +25,7 @@ from torchvision import transforms
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.methods.datasets import IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.methods.devices import CPU
 from pruning_core.methods.sparsity_schedules import geometric
 
 BATCH = 32
@@ -45,7 +46,7 @@ class Protocol:
     epochs: int = 1
     image_size: int = CIFAR_SIZE
     seed: int = 0
-    device: str = "cpu"
+    device: str = CPU
 
 
 @dataclass

@@ -67,6 +67,19 @@ def reference_process(images: Images, protocol: Protocol, folder: Path) -> Compa
     return ComparisonResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def reference_images_per_second(images: Images, device: str, folder: Path) -> float:
+    """Training images per second of the reference on a device.
+
+    From the difference between runs of one and of three epochs, so that starting, validation and
+    testing do not count.
+    """
+    decoded_folder, times = decoded(images, folder), []
+    for epochs in (1, 3):
+        protocol = Protocol(epochs, amounts=(), iterations=1, epochs=0, device=device)
+        times.append(reference_process(images, protocol, decoded_folder).seconds)
+    return 2 * images.train_size / (times[1] - times[0])
+
+
 def speedup(images: Images, protocol: Protocol, rounds: int, folder: Path) -> MedianRange:
     """The speed-up over the reference, in interleaved rounds with a new seed in each.
 

@@ -20,6 +20,7 @@ from pruning_core.engine.models.layers import weights
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
+from pruning_core.methods.devices import CPU, CUDA
 from pruning_core.results.benchmark import MedianRange
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -28,13 +29,13 @@ from pruning_core.settings.training import TrainSpec
 BATCH = 64
 CLASSES = 10
 SIZE = 32
-STEPS_PER_ROUND = 4
+STEPS_PER_ROUND, STEPS_PER_ROUND_ON_GPU = 4, 100
 MATRIX_SIZE = 1024
 AMOUNT = 0.9
 SETTINGS = to_dict(TrainSpec())
 
 
-def make_training_loop(amount: float = 0.0, device: str = "cpu") -> Callable[[], None]:
+def make_training_loop(amount: float = 0.0, device: str = CPU) -> Callable[[], None]:
     """A function that does a few training steps of a MobileNetV2, pruned to a sparsity."""
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), device).train()
@@ -44,12 +45,17 @@ def make_training_loop(amount: float = 0.0, device: str = "cpu") -> Callable[[],
     labels = (torch.arange(BATCH) % CLASSES).to(device)
 
     def train() -> None:
-        for _ in range(STEPS_PER_ROUND):
+        for _ in range(STEPS_PER_ROUND if device == CPU else STEPS_PER_ROUND_ON_GPU):
             step(state, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
 
     return train
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done its work."""
+    if device == CUDA:
+        torch.cuda.synchronize()
 
 
 def prune_uniformly(model: nn.Module, amount: float) -> Masks:
@@ -89,7 +95,7 @@ def flops_of_step() -> int:
     return 3 * int(counter.get_total_flops())
 
 
-def speedup_workers(rounds: int, device: str = "cpu") -> MedianRange:
+def speedup_workers(rounds: int, device: str = CPU) -> MedianRange:
     """The speed-up of two single-threaded processes over one that does the same training steps."""
     with TrainingProcesses(2, device) as two:
         seconds = interleaved(

@@ -26,7 +26,7 @@ are similar, which compresses well. A tensor is sparse only where that takes few
 
 Why zlib: on a MobileNetV2 with 10 classes, the smaller of two variants (Huffman coding alone, best
 for masks and dense exponents; level 5, best for the exponents of pruned layers) comes within 2 %
-of the best size of LZMA, in about a sixth of its time.
+of the size of LZMA, in a fraction of its time.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ __all__ = ["DTYPES", "SparseFileError", "decode", "load", "versions_of", "with_v
 MEMORY_LEVEL = 9
 # Level and strategy of zlib; each block uses the smaller result.
 HUFFMAN, MATCHES = (9, zlib.Z_HUFFMAN_ONLY), (5, zlib.Z_DEFAULT_STRATEGY)
-# Where Huffman coding leaves more than this share of a block, its bytes are random, such as the
-# lower bytes of weights, and matches leave no less.
+# Where Huffman coding leaves more than this share of a block, its bytes look random, such as the
+# lower bytes of weights, in which matches are hardly ever found.
 RANDOM = 0.999
 
 

@@ -151,7 +151,7 @@ def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:
     state = {name: _tensor(parts, dtype, shape, sparse) for name, dtype, shape, sparse in rows}
     for part, values in parts.items():
         if len(values):
-            raise ValueError(f"the section {part} is too long")
+            raise ValueError(f"there is too much of {part}")
     return with_versions(state, _checked(versions))
 
 
@@ -215,8 +215,10 @@ def _check_sizes(rows: list[Row], header: Any, content_bytes: int, most_bytes: i
             raise ValueError("the sections do not have the sizes of the tensors")
 
 
-def _parts(sections: dict[str, Tensor], sizes: set[int]) -> dict[str | int, Tensor]:
-    """The masks of all tensors as bits, and for each size of values in bytes all values (n, size).
+def _parts(sections: dict[str, Tensor], sizes: set[int]) -> dict[str, Tensor]:
+    """The masks of all tensors as bits, and for each size B of values, as "B bytes", all values.
+
+    Values are uint8 (n, B).
 
     Computed once for all tensors, because a network has hundreds of small ones.
     """
@@ -224,32 +226,32 @@ def _parts(sections: dict[str, Tensor], sizes: set[int]) -> dict[str | int, Tens
         raise ValueError("a section does not hold bytes")
     shifts = torch.arange(7, -1, -1, dtype=torch.uint8)
     masks = sections.pop("mask", torch.empty(0, dtype=torch.uint8))
-    parts: dict[str | int, Tensor] = {"mask": ((masks[:, None] >> shifts) & 1).bool().flatten()}
+    parts = {"mask": ((masks[:, None] >> shifts) & 1).bool().flatten()}
     for size in sizes:
         rotated = torch.stack([sections.pop(f"{size}.{i}") for i in range(size)], 1)
         # Undoes the rotation by one bit: each byte's lowest bit belongs to the byte below.
-        parts[size] = (rotated >> 1) | (rotated.roll(-1, 1) & 1) << 7
+        parts[f"{size} bytes"] = (rotated >> 1) | (rotated.roll(-1, 1) & 1) << 7
     parts.update(sections)  # none, unless the file has sections that no tensor uses
     return parts
 
 
 def _tensor(
-    parts: dict[str | int, Tensor], dtype: torch.dtype, shape: tuple[int, ...], sparse: bool
+    parts: dict[str, Tensor], dtype: torch.dtype, shape: tuple[int, ...], sparse: bool
 ) -> Tensor:
     """The next tensor; its values are taken from the front of the parts."""
     size, values = dtype.itemsize, math.prod(shape)
     if sparse:
         mask = _take(parts, "mask", 8 * ((values + 7) // 8))[:values]
-        taken = _take(parts, size, int(mask.sum()))
+        taken = _take(parts, f"{size} bytes", int(mask.sum()))
         stored = torch.zeros(values, size, dtype=torch.uint8).index_put_((mask,), taken)
     else:
-        stored = _take(parts, size, values).clone()
+        stored = _take(parts, f"{size} bytes", values).clone()
     return stored.reshape(-1).view(dtype).reshape(shape)
 
 
-def _take(parts: dict[str | int, Tensor], name: str | int, count: int) -> Tensor:
+def _take(parts: dict[str, Tensor], name: str, count: int) -> Tensor:
     """The first values of a part, which is shortened."""
     taken, parts[name] = parts[name][:count], parts[name][count:]
     if len(taken) != count:
-        raise ValueError(f"the section {name} is too short")
+        raise ValueError(f"there is too little of {name}")
     return taken

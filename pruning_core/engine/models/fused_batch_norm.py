@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 LOW, HIGH = 0.0, 6.0
 Gradients = tuple[Tensor | None, ...]
@@ -121,6 +122,7 @@ class BatchNormReLU6(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         pixels, outputs, weight, mean, inverse_std = ctx.saved_tensors
         gradient = _as_one_image(gradient)

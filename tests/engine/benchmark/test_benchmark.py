@@ -200,15 +200,17 @@ def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_the_figures_of_a_gpu_are_complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     figure = MedianRange(1.0, 1.0, 1.0)
     for module, names in (
-        (gpu, ("Trainer", "images_per_second", "loader_ratio", "step_speedup")),
-        (gpu, ("write_random_images",)),
+        (gpu, ("Trainer", "images_per_second", "loader_ratio", "write_random_images")),
         (training_step, ("speedup_workers",)),
         (runs, ("speedup",)),
     ):
         for name in names:
             monkeypatch.setattr(module, name, lambda *_: figure)
+    monkeypatch.setattr(runs, "reference_images_per_second", lambda *_: 4.0)
     for size in benchmark.SIZES.values():
-        assert list(benchmark.measure_gpu(size, tmp_path)) == list(GPU_FIGURES)
+        figures = benchmark.measure_gpu(size, tmp_path)
+        assert list(figures) == list(GPU_FIGURES)
+        assert figures["gpu_step"].median == 1 / 4
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has an NVIDIA GPU")
@@ -220,13 +222,37 @@ def test_a_missing_gpu_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_measured_on_a_gpu_runs_on_a_cpu_too() -> None:
     load = gpu.Load(images=40, batch=16, rounds=2, precision="fp32")
     trainer = gpu.Trainer("cpu", load)
-    for figure in (
-        gpu.images_per_second(trainer),
-        gpu.loader_ratio(trainer),
-        gpu.step_speedup(trainer, plain_images=34),
-    ):
+    for figure in (gpu.images_per_second(trainer), gpu.loader_ratio(trainer)):
         assert 0 < figure.low <= figure.median <= figure.high
     assert gpu.same_bits_twice("cpu", load)
+
+
+def test_other_bits_of_the_same_training_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_on, seeds = gpu.Trainer.train_on, itertools.count()
+
+    def with_another_seed(trainer: gpu.Trainer, positions: torch.Tensor) -> None:
+        torch.manual_seed(next(seeds))  # of dropout
+        train_on(trainer, positions)
+
+    monkeypatch.setattr(gpu.Trainer, "train_on", with_another_seed)
+    load = gpu.Load(images=16, batch=16, precision="fp32")
+    assert not gpu.same_bits_twice("cpu", load)
+
+
+def test_the_speed_of_the_reference_is_that_of_its_epochs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """10 s to start and to test, and 5 s for an epoch."""
+    monkeypatch.setattr(runs, "decoded", lambda *_: tmp_path)
+    monkeypatch.setattr(
+        runs,
+        "reference_process",
+        lambda images, protocol, folder: reference.ComparisonResult(
+            10.0 + 5.0 * protocol.baseline_epochs
+        ),
+    )
+    images = Images(train_size=100, test_size=10)
+    assert runs.reference_images_per_second(images, "cpu", tmp_path) == 20.0
 
 
 def test_the_loader_of_whole_epochs_crops_and_mirrors_as_ours_may() -> None:

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pruning_core.engine.models.build import build
-from pruning_core.engine.models.devices import place
+from pruning_core.engine.models.devices import autocast, place
 from pruning_core.engine.models.fused_batch_norm import FusedSequential, fuse_batch_norms
 
 SHAPES = st.tuples(st.integers(2, 5), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
 
 
-def run(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The output, every gradient, and the buffers afterwards."""
-    images = images.clone().requires_grad_()
+def run(model: nn.Module, images: Tensor, trained_before: bool = True) -> dict[str, Tensor]:
+    """The output, every gradient, and the buffers afterwards.
+
+    Without `trained_before` nothing needs the gradient of the images.
+    """
+    images = images.clone().requires_grad_(trained_before)
     outputs = model(images)
     (outputs * torch.linspace(-1, 1, outputs.numel()).reshape(outputs.shape)).sum().backward()
     values = {"output": outputs, "images": images.grad, **dict(model.named_buffers())}
@@ -27,8 +30,10 @@ def run(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def compare(plain: nn.Module, fused: nn.Module, images: Tensor) -> None:
-    expected, actual = run(plain, images), run(fused, images)
+def compare(
+    plain: nn.Module, fused: nn.Module, images: Tensor, trained_before: bool = True
+) -> None:
+    expected, actual = run(plain, images, trained_before), run(fused, images, trained_before)
     assert list(expected) == list(actual)
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=1e-4, atol=1e-5, msg=name)
@@ -39,19 +44,19 @@ def channels_last(images: Tensor) -> Tensor:
 
 
 @settings(max_examples=60, deadline=None)
-@given(SHAPES, st.integers(0, 99), st.sets(st.sampled_from(["weight", "bias"])))
+@given(SHAPES, st.integers(0, 99), st.sampled_from(["", "weight", "bias"]), st.booleans())
 def test_any_map_equals_the_modules_of_torch(
-    shape: tuple[int, int, int, int], seed: int, frozen: set[str]
+    shape: tuple[int, int, int, int], seed: int, frozen: str, trained_before: bool
 ) -> None:
     torch.manual_seed(seed)
     norm = nn.BatchNorm2d(shape[1], momentum=0.3)
     nn.init.uniform_(norm.weight, 1, 4)
     nn.init.uniform_(norm.bias, -1, 4)
-    for name in frozen:
-        norm.get_parameter(name).requires_grad_(False)
+    if frozen:
+        norm.get_parameter(frozen).requires_grad_(False)
     plain = nn.Sequential(norm, nn.ReLU6(inplace=True))
     fused = fuse_batch_norms(copy.deepcopy(plain), "cpu")
-    compare(plain, fused, channels_last(torch.randn(shape)))
+    compare(plain, fused, channels_last(torch.randn(shape)), trained_before)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "mobilenet_v3_small", "vgg11_bn"])
@@ -66,6 +71,20 @@ def test_a_network_has_the_gradients_of_the_plain_one(name: str) -> None:
     fused = place(copy.deepcopy(plain), "cpu")
     assert list(fused.state_dict()) == list(plain.state_dict())
     compare(plain, fused, channels_last(torch.rand(4, 3, 32, 32, dtype=torch.double)))
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_bfloat16_differs_by_rounding_only(size: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, size, bias=False), nn.BatchNorm2d(8), nn.ReLU6(True))
+    fused = place(copy.deepcopy(plain), "cpu")
+    images = channels_last(torch.rand(16, 3, 32, 32))
+    with autocast("cpu", "bf16"):
+        expected, actual = run(plain, images), run(fused, images)
+    assert actual["output"].dtype == expected["output"].dtype
+    for name, value in expected.items():
+        limit = 0.05 * float(value.detach().abs().max())
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=limit, msg=name)
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -39,9 +39,9 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
     return conv, torch.randn(draw(st.integers(1, 3)), channels, height, width)
 
 
-def run(conv: nn.Module, images: Tensor) -> list[Tensor]:
-    """The output and every gradient."""
-    images = images.clone().requires_grad_()
+def run(conv: nn.Module, images: Tensor, trained_before: bool = True) -> list[Tensor]:
+    """The output and every gradient; without `trained_before` none of the images."""
+    images = images.clone().requires_grad_(trained_before)
     actual = conv(images)
     (actual * torch.linspace(-1, 1, actual.numel()).reshape(actual.shape)).sum().backward()
     grads = [value.grad for value in (images, *conv.parameters())]
@@ -49,12 +49,18 @@ def run(conv: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(convolutions())
-def test_any_convolution_equals_that_of_torch(drawn: tuple[nn.Conv2d, Tensor]) -> None:
+@given(convolutions(), st.sampled_from([(True, True), (True, False), (False, True)]))
+def test_any_convolution_equals_that_of_torch(
+    drawn: tuple[nn.Conv2d, Tensor], trained: tuple[bool, bool]
+) -> None:
+    """Also where only the images or only the weights need a gradient."""
     conv, images = drawn
+    before, weights = trained
+    conv.weight.requires_grad_(weights)
     small = copy.deepcopy(conv)
     small.__class__ = SmallConv2d
-    for one, other in zip(run(conv, images), run(small, images), strict=True):
+    both = run(conv, images, before), run(small, images, before)
+    for one, other in zip(*both, strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

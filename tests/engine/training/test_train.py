@@ -12,6 +12,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.devices import resolve
 from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training import train as training
 from pruning_core.engine.training.checkpoint import CheckpointWriter
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.state import TrainingState
@@ -93,6 +94,17 @@ def test_a_step_with_infinite_gradients_is_skipped(tmp_path: Path) -> None:
     assert state.skipped == 4
     assert torch.equal(weight_of(state.model, "0"), before)
     assert bool(torch.isfinite(weight).all())
+
+
+@pytest.mark.parametrize(("size", "batch"), [(8, 256), (32, 256), (64, 64), (224, 16)])
+def test_batch_norm_is_recalibrated_in_batches_of_limited_pixels(
+    size: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    monkeypatch.setattr(training, "recalibrate", lambda *values: batches.append(values[5]))
+    plan = plan_of(1, data={**DATA, "image_size": size})
+    train(state_of(), SPLITS, plan, tmp_path / "c", Progress())
+    assert batches == [batch]
 
 
 def test_gradients_are_clipped_per_tensor() -> None:
