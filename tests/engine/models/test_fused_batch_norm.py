@@ -30,7 +30,7 @@ def run(model: nn.Module, images: Tensor, trained_before: bool = True) -> dict[s
     return {name: value for name, value in values.items() if value is not None}
 
 
-def compare(
+def assert_same(
     plain: nn.Module, fused: nn.Module, images: Tensor, trained_before: bool = True
 ) -> None:
     expected, actual = run(plain, images, trained_before), run(fused, images, trained_before)
@@ -56,7 +56,7 @@ def test_any_map_equals_the_modules_of_torch(
         norm.get_parameter(frozen).requires_grad_(False)
     plain = nn.Sequential(norm, nn.ReLU6(inplace=True))
     fused = fuse_batch_norms(copy.deepcopy(plain), "cpu")
-    compare(plain, fused, channels_last(torch.randn(shape)), trained_before)
+    assert_same(plain, fused, channels_last(torch.randn(shape)), trained_before)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "mobilenet_v3_small", "vgg11_bn"])
@@ -70,7 +70,7 @@ def test_a_network_has_the_gradients_of_the_plain_one(name: str) -> None:
     plain = plain.double()  # so that another order of sums is not amplified by the layers
     fused = place(copy.deepcopy(plain), "cpu")
     assert list(fused.state_dict()) == list(plain.state_dict())
-    compare(plain, fused, channels_last(torch.rand(4, 3, 32, 32, dtype=torch.double)))
+    assert_same(plain, fused, channels_last(torch.rand(4, 3, 32, 32, dtype=torch.double)))
 
 
 @pytest.mark.parametrize("size", [8, 32])
@@ -92,7 +92,7 @@ def test_a_change_of_the_output_in_place_is_as_safe_as_with_the_modules(size: in
     images = channels_last(torch.randn(4, 2, size, size))
     model = fuse_batch_norms(nn.Sequential(nn.BatchNorm2d(2), nn.Hardswish(inplace=True)), "cpu")
     plain = nn.Sequential(nn.BatchNorm2d(2), nn.Hardswish())
-    compare(plain, model, images)
+    assert_same(plain, model, images)
     model = fuse_batch_norms(nn.Sequential(nn.BatchNorm2d(2), nn.ReLU6()), "cpu")
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         model(images).mul_(2).sum().backward()
