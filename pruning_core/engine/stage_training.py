@@ -110,6 +110,7 @@ def training_plan(
         first_epoch=first_epoch,
         device=settings.device,
         lr_start=lr_start,
+        replicas=settings.replicas,
         keep_epoch=settings.keep_epoch if isinstance(settings, BaselineSettings) else None,
         segments=tuple(_segment(segment, lr_start) for segment in segments),
     )
@@ -163,7 +164,7 @@ def measure_model(
         skipped=int(state.skipped),
         seed=settings.seed,
         device=settings.device,
-        threads=settings.threads,
+        replicas=settings.replicas,
         precision=settings.precision,
         machine=platform.machine(),
         processor=devices.processor(settings.device),

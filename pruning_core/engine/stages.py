@@ -71,7 +71,7 @@ RANDOM_HEAD_NOTE = (
 def baseline(context: Context[BaselineSettings]) -> BaselineResult:
     """Train the dense model that every pruned model of a seed starts from."""
     settings = context.settings
-    devices.prepare(settings.threads)
+    devices.prepare(threads=1)
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = rebuild(settings.model, settings.classes, settings.data["image_size"])
     notes = _load_initial_weights(model, context)
@@ -105,7 +105,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     settings, store = context.settings, context.store
     root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
-    devices.prepare(settings.threads)
+    devices.prepare(threads=1)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = splits_of_baseline(store, root, base)
     step = prune(model, context, splits, base)

@@ -49,8 +49,8 @@ def correction_stages(pruned: Stage, images: int) -> list[Stage]:
             epochs=0,
             seed=origin.seed,
             device=origin.device,
-            threads=origin.threads,
+            replicas=1,
             precision=origin.precision,
         )
-        stages.append(Stage("correction", stages[-1].key, stored(settings), threads=pruned.threads))
+        stages.append(Stage("correction", stages[-1].key, stored(settings)))
     return stages

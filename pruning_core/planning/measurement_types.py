@@ -20,7 +20,6 @@ class SensitivitySettings:
     layer: str
     sparsities: list[float]
     images: int
-    threads: int
     seed: int
     device: str
     criterion: str | None = None

@@ -12,12 +12,15 @@ LAYERS_FILE = "layers.json"
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What the settings of all kinds of model share: the epochs, and how they are computed."""
+    """What the settings of all kinds of model share: the epochs, and how they are computed.
+
+    Each of the `replicas` computes a part of every batch of the training.
+    """
 
     epochs: float
     seed: int
     device: str
-    threads: int
+    replicas: int
     precision: str
 
 
@@ -144,7 +147,7 @@ class ModelResult(Accuracy):
     skipped: int
     seed: int
     device: str
-    threads: int
+    replicas: int
     precision: str
     machine: str
     processor: str

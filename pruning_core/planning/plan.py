@@ -259,6 +259,7 @@ def _baseline(
         data.pop(location, None)
     if data["augmentation"] == "auto":
         data["augmentation"] = "crop_flip" if facts.flip else "crop"
+    replicas = spec.replicas_of_baseline(model_facts.device)
     settings = BaselineSettings(
         data=data,
         classes=len(facts.classes),
@@ -267,14 +268,14 @@ def _baseline(
         epochs=spec.baseline_epochs,
         seed=seed,
         device=model_facts.device,
-        threads=spec.threads_of_baseline,
+        replicas=replicas,
         precision=model_facts.precision or spec.precision,
         keep_epoch=kept_epoch(spec),
         keep_movement=needs(spec.pruning.criterion, MOVEMENT) or None,
         keep_zeros=bool(model_facts.zeros) or None,
     )
     hints = {"weights": spec.model.weights}
-    return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.threads_of_baseline)
+    return Stage("baseline", decoded.key, stored(settings), hints, threads=replicas)
 
 
 def _one_shot(spec: Spec, baseline: Stage, sensitivity: Sequence[str]) -> list[Branch]:

@@ -64,7 +64,7 @@ def pruned_stage(
         lr_from_epoch=schedule[0],
         lr_epochs=schedule[1],
         keep_optimizer=plain(schedule[0] + step.epochs) < schedule[1],
-        threads=spec.finetune_threads,
+        replicas=spec.replicas_of_finetuning(origin.device, step.epochs),
         regrowth=step.regrowth or None,
         dense=(step.dense and not step.regrowth) or None,
         norms="zeroed" if _zeroes_batch_norm(step, spec.pruning) else None,
@@ -76,7 +76,7 @@ def pruned_stage(
         device=origin.device,
         precision=origin.precision,
     )
-    return Stage("pruned", parent.key, stored(settings), threads=spec.finetune_threads)
+    return Stage("pruned", parent.key, stored(settings), threads=settings.replicas)
 
 
 def rounded_after(before: float, epochs: float, schedule: tuple[float, float]) -> float | None:

@@ -35,17 +35,13 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
             layer=name,
             sparsities=list(spec.sensitivity.sparsities),
             images=spec.sensitivity.images,
-            threads=spec.finetune_threads,
             seed=base.seed,
             device=base.device,
             **scores,
         )
         for name in names
     ]
-    return [
-        Stage("sensitivity", baseline.key, stored(analysis), threads=spec.finetune_threads)
-        for analysis in settings
-    ]
+    return [Stage("sensitivity", baseline.key, stored(analysis)) for analysis in settings]
 
 
 def _by_layer(spec: Spec) -> dict[str, Any]:

@@ -123,12 +123,12 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
         lr_from_epoch=from_epoch,
         lr_epochs=schedule_epochs,
         first_epoch=rounded_after(before, step.epochs, (from_epoch, schedule_epochs)),
-        threads=spec.finetune_threads,
+        replicas=spec.replicas_of_finetuning(origin.device, step.epochs),
         seed=origin.seed,
         device=origin.device,
         precision=origin.precision,
     )
-    return Stage(STRUCTURED, parent.key, stored(settings), threads=spec.finetune_threads)
+    return Stage(STRUCTURED, parent.key, stored(settings), threads=settings.replicas)
 
 
 def _removal(spec: Spec) -> dict[str, Any]:

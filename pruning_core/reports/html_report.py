@@ -224,11 +224,11 @@ def _versions(frame: pd.DataFrame) -> Iterable[str]:
     """Versions and devices of the training, if `frame` has them, and versions of the report."""
     for versions in frame.get("versions", pd.Series(dtype=object)).map(_pairs).unique():
         yield f"Trained with {versions}."
-    if {"device", "threads"} <= set(frame.columns):
-        devices = frame.groupby(["device", "threads", "processor"], sort=True).size()
-        for device, threads, processor in devices.index:
+    if {"device", "replicas"} <= set(frame.columns):
+        devices = frame.groupby(["device", "replicas", "processor"], sort=True).size()
+        for device, replicas, processor in devices.index:
             name = f" ({processor})" if processor else ""
-            yield f"Device {device}{name}, {format_count(threads, 'thread')}."
+            yield f"Device {device}{name}, {format_count(replicas, 'replica')} in training."
     versions = {name: version(name) for name in PACKAGES}
     yield f"Report written with Python {platform.python_version()}, {_pairs(versions)}."
 

@@ -237,6 +237,6 @@ def _row(
         "processor": result.processor,
         "torch": result.versions.get("torch", ""),
         "device": result.device,
-        "threads": result.threads,
+        "replicas": result.replicas,
         "notes": list(dict.fromkeys([*notes, *baseline.notes, *final, *result.notes])),
     }

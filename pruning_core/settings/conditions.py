@@ -14,6 +14,7 @@ from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.datasets import DATASETS
+from pruning_core.methods.devices import NO_GPUS
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
@@ -218,6 +219,14 @@ SEVERAL_STEPS = Condition(
     has_several_steps, "with several fine-tuned pruning steps or final fine-tuning"
 )
 FINE_TUNES = Condition(fine_tunes, "with fine-tuning epochs above 0")
+FINE_TUNES_ON_CPU = Condition(
+    lambda spec: fine_tunes(spec) and spec.device in NO_GPUS,
+    "with fine-tuning epochs above 0, on a CPU",
+)
+TRAINS_BASELINE_ON_CPU = Condition(
+    lambda spec: spec.baseline_epochs > 0 and spec.device in NO_GPUS,
+    "with baseline epochs above 0, on a CPU",
+)
 FINE_TUNING_LR = Condition(
     # Rewinding uses the baseline's learning rates; final fine-tuning always its own.
     lambda spec: (

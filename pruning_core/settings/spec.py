@@ -19,16 +19,18 @@ from pruning_core.common.errors import SpecError, check, once, shortened
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.names import made_name, run_name
 from pruning_core.methods.datasets import DATASETS
-from pruning_core.methods.devices import DEVICES, PRECISIONS
+from pruning_core.methods.devices import CPU, DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.settings.conditions import (
     FINE_TUNES,
+    FINE_TUNES_ON_CPU,
     FINE_TUNING_BATCHES,
     FINE_TUNING_LR,
     FINE_TUNING_SCHEDULE,
     SCHEDULED,
     SEVERAL_STEPS,
+    TRAINS_BASELINE_ON_CPU,
 )
 from pruning_core.settings.correction import CorrectionSpec, check_correction
 from pruning_core.settings.data import DataSpec, ModelSpec
@@ -53,10 +55,10 @@ from pruning_core.settings.training import TrainSpec
 MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
 SHOWN_OF_JSON = 20
-# Up to this size of images in pixels, two threads of a training step wait longer for each other
-# than they save. On an AMD EPYC (Zen 3) they took 1.35 times as long as one at 32 pixels, and 0.87
-# times at 64; on a newer one (Zen 5) 1.06 times at 32.
-SMALL_IMAGE = 32
+# While a baseline trains there is no other stage yet, so it has two replicas where each then has
+# at least so many images of a batch, for its batch norm.
+BASELINE_REPLICAS, REPLICA_IMAGES = 2, 16
+MAX_REPLICAS = 64
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
 # The settings that a default name tells where they are not the default ones, some of them always.
@@ -142,25 +144,37 @@ class Spec:
         "measured in float32.",
         choices=PRECISIONS,
     )
-    baseline_threads: int = setting(
+    baseline_replicas: int = setting(
         0,
-        "Baseline threads",
-        help="CPU threads of baseline training. 0 means one for images of up to 32 pixels, and two "
-        "for larger images.",
+        "Baseline replicas",
+        help="CPU processes that train the baseline together, each on a part of every batch. 0 "
+        "means 2, or 1 with batches of fewer than 32 images.",
         minimum=0,
-        maximum=64,
+        maximum=MAX_REPLICAS,
+        read_when=TRAINS_BASELINE_ON_CPU,
     )
-    finetune_threads: int = setting(
-        1, "Fine-tuning threads", help="CPU threads of fine-tuning.", minimum=1, maximum=64
+    finetune_replicas: int = setting(
+        1,
+        "Fine-tuning replicas",
+        help="CPU processes that fine-tune a model together, each on a part of every batch.",
+        minimum=1,
+        maximum=MAX_REPLICAS,
+        read_when=FINE_TUNES_ON_CPU,
     )
     label: str = setting(
         "", "Name of the run", help="For lists and charts; it changes no result.", flag=None
     )
 
-    @property
-    def threads_of_baseline(self) -> int:
-        """The threads of baseline training: `baseline_threads`, or by the size of the images."""
-        return self.baseline_threads or (1 if self.data.image_size <= SMALL_IMAGE else 2)
+    def replicas_of_baseline(self, device: str) -> int:
+        """The replicas of baseline training on a device; 1 on a GPU and without training."""
+        if device != CPU or not self.baseline_epochs:
+            return 1
+        large = self.baseline.batch_size >= BASELINE_REPLICAS * REPLICA_IMAGES
+        return self.baseline_replicas or (BASELINE_REPLICAS if large else 1)
+
+    def replicas_of_finetuning(self, device: str, epochs: float) -> int:
+        """The replicas of a fine-tuning on a device; 1 on a GPU and without training."""
+        return self.finetune_replicas if device == CPU and epochs else 1
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -16,7 +16,7 @@ from tests.helpers.refusals import training
 
 BASE = (
     *("--train-size", "120", "--test-size", "60", "--width", "0.1", "--batch-size", "32"),
-    *("--baseline-threads", "1", "--baseline-epochs", "1"),
+    *("--baseline-replicas", "1", "--baseline-epochs", "1"),
 )
 pytestmark = pytest.mark.usefixtures("inline")
 

@@ -30,7 +30,7 @@ SMALL = Spec(
     baseline_epochs=1,
     one_shot=OneShotSpec(amounts=(0.5,)),
     iterative=IterativeSpec(iterations=1),
-    baseline_threads=1,
+    baseline_replicas=1,
 )
 
 

@@ -39,7 +39,7 @@ SHARED_SCHEDULE = replace(
     one_shot=replace(TINY.one_shot, amounts=(0.0,)),
 )
 
-SPEC = replace(TINY, baseline_threads=2, baseline_epochs=1)
+SPEC = replace(TINY, baseline_replicas=2, baseline_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_result_names_its_environment(ran: Cache) -> None:
         result = store.read(planned.key)
         assert result["versions"]["torch"] == torch.__version__.split("+")[0]
         assert result["device"] == "cpu"
-        assert result["threads"] == (2 if planned.strategy == "baseline" else 1)
+        assert result["replicas"] == (2 if planned.strategy == "baseline" else 1)
         assert len(result["history"]) == result["epochs"]
 
 

@@ -51,7 +51,7 @@ def result(zeros: int, accuracy: float, epochs: float, total: float) -> dict[str
         "chance": 0.1,
         "versions": {},
         "device": "cpu",
-        "threads": 1,
+        "replicas": 1,
         "returned": 3,
         "notes": [],
     }

@@ -45,11 +45,11 @@ TINY = Spec(
     one_shot=OneShotSpec(amounts=(0.0, 0.5), epochs=1),
     iterative=IterativeSpec(target=0.8, iterations=2, epochs=1),
     finetune=TrainSpec(batch_size=32),
-    baseline_threads=1,  # tests run in parallel, and two threads would wait for each other
+    baseline_replicas=1,  # tests run in parallel, on few cores
 )
 TINY_OPTIONS = (
     *("--train-size", "240", "--test-size", "100", "--width", "0.35", "--batch-size", "32"),
-    *("--baseline-threads", "1"),
+    *("--baseline-replicas", "1"),
     *("--baseline-epochs", "1", "--epochs", "1", "--amounts", "0,0.5"),
     *("--target", "0.8", "--iterations", "2"),
 )
@@ -63,7 +63,7 @@ LONG = replace(
     TINY,
     one_shot=OneShotSpec(amounts=(0.5,), epochs=16),
     iterative=IterativeSpec(enabled=False),
-    baseline_threads=2,
+    baseline_replicas=2,
 )
 
 

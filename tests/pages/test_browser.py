@@ -27,7 +27,7 @@ TINY = {
     "data.test_size": 100,
     "model.width": 0.35,
     "baseline_epochs": 2,
-    "baseline_threads": 1,
+    "baseline_replicas": 1,
     "one_shot.amounts": "[0.0, 0.5]",
     "one_shot.epochs": 1,
     "iterative.epochs": 1,

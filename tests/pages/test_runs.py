@@ -345,7 +345,7 @@ def test_each_seed_has_its_curves(cache: Cache) -> None:
 
 
 def test_a_stage_about_a_layer_names_the_layer(queue: Queue) -> None:
-    settings = SensitivitySettings("features.0.weight", [0.5], 9, threads=1, seed=0, device="cpu")
+    settings = SensitivitySettings("features.0.weight", [0.5], 9, seed=0, device="cpu")
     stage = Stage("sensitivity", "", stored(settings))
     job = queue.submit(QUICKSTART, "sensitive")
     queue.expand(job, Plan((stage,), (), True), ())

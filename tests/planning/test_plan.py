@@ -96,7 +96,7 @@ CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
     ("rounding", lambda s: replace(s, finetune=replace(s.finetune, lr=0.02 + 1e-9)), False, False),
     ("epochs", lambda s: replace(s, baseline_epochs=3), True, True),
     ("seed", lambda s: replace(s, seeds=(7,)), True, True),
-    ("threads", lambda s: replace(s, finetune_threads=2), False, True),
+    ("replicas", lambda s: replace(s, finetune_replicas=2), False, True),
     ("size", lambda s: replace(s, data=replace(s.data, train_size=100)), True, True),
 ]
 

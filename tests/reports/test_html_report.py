@@ -117,9 +117,9 @@ def test_several_runs_have_one_legend() -> None:
     assert BETWEEN_RUNS not in report(frame(comparison()))
 
 
-@pytest.mark.parametrize(("threads", "text"), [(1, "1 thread."), (2, "2 threads.")])
-def test_it_names_the_software_and_hardware_of_the_training(threads: int, text: str) -> None:
-    results = frame(comparison(versions={"torch": "9.9"}, device="cpu", threads=threads))
+@pytest.mark.parametrize(("replicas", "text"), [(1, "1 replica in"), (2, "2 replicas in")])
+def test_it_names_the_software_and_hardware_of_the_training(replicas: int, text: str) -> None:
+    results = frame(comparison(versions={"torch": "9.9"}, device="cpu", replicas=replicas))
     html = report(results)
     assert "Trained with torch 9.9." in html
     assert f"Device cpu (Chip 9000 (AVX2)), {text}" in html

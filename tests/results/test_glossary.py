@@ -34,7 +34,7 @@ class Results:
         return self.result
 
 
-SETTINGS = SensitivitySettings("stem.weight", [0.5], images=9, threads=1, seed=0, device="cpu")
+SETTINGS = SensitivitySettings("stem.weight", [0.5], images=9, seed=0, device="cpu")
 STAGE = Stage("sensitivity", "", stored(SETTINGS))
 
 

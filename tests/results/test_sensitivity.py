@@ -143,7 +143,7 @@ def test_an_allocation_has_the_form_of_the_setting() -> None:
 
 def test_the_frame_compares_each_row_with_the_dense_one() -> None:
     stages = [
-        Stage("sensitivity", "", stored(SensitivitySettings(name, [0.5], 200, 1, 0, "cpu")))
+        Stage("sensitivity", "", stored(SensitivitySettings(name, [0.5], 200, 0, "cpu")))
         for name in ("a", "b")
     ]
     measured = {"removed": 0, "low": 0.1, "high": 1.0, "images": 200}

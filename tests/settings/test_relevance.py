@@ -125,6 +125,7 @@ EFFECTIVE: dict[str, Spec] = {
             schedule="custom", custom_schedule=(0.3, 0.5, 0.8), iterations=3, target=0.8
         ),
     ),
+    "no training of the baseline": replace(QUICKSTART, baseline_epochs=0),
     "filters": replace(QUICKSTART, pruning=PruningSpec(granularity="filter", exclude=("stem",))),
     "rigl": RIGL,
     "final fine-tuning": replace(QUICKSTART, iterative=IterativeSpec(final_epochs=1.0)),

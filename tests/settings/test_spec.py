@@ -99,13 +99,21 @@ def test_a_wrong_value_is_refused_by_name(make: Callable[[], object], field: str
 
 
 @pytest.mark.parametrize(
-    ("size", "threads", "expected"), [(32, 0, 1), (33, 0, 2), (224, 0, 2), (32, 4, 4), (224, 1, 1)]
+    ("batch", "replicas", "device", "expected"),
+    [
+        (64, 0, "cpu", 2),
+        (31, 0, "cpu", 1),
+        (64, 4, "cpu", 4),
+        (64, 1, "cpu", 1),
+        (64, 4, "cuda", 1),
+    ],
 )
-def test_the_threads_of_the_baseline_follow_from_the_images(
-    size: int, threads: int, expected: int
+def test_the_replicas_of_the_baseline(
+    batch: int, replicas: int, device: str, expected: int
 ) -> None:
-    spec = Spec(data=DataSpec(image_size=size), baseline_threads=threads)
-    assert spec.threads_of_baseline == expected
+    spec = Spec(baseline=TrainSpec(batch_size=batch), baseline_replicas=replicas)
+    assert spec.replicas_of_baseline(device) == expected
+    assert replace(spec, baseline_epochs=0).replicas_of_baseline(device) == 1
 
 
 def test_an_error_in_a_nested_object_has_its_full_name() -> None:

@@ -112,7 +112,7 @@ def test_cancel_ends_the_process_in_mid_stage(
 def test_a_damaged_baseline_is_trained_again(cache: Cache, undisturbed: dict[str, object]) -> None:
     """A stage with a damaged parent has the parent computed again, with the same bits.
 
-    The baseline trains with two threads on one core, so it runs alone.
+    The baseline trains with two replicas on one core, so it runs alone.
     """
     copy_stages(LONG, cache, without=())
     base = next(p.key for p in planned(cache, LONG).models if p.strategy == "baseline")

@@ -116,7 +116,7 @@ def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
     """Accuracy of the baseline with one layer or one dependency group pruned, without training."""
     settings, store = context.settings, context.store
     base = baseline_settings(store, context.row.parent)
-    devices.prepare(settings.threads)
+    devices.prepare(threads=1)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = splits_of_baseline(store, context.row.parent, base)
     images = splits.validation.sample(settings.images, settings.seed)

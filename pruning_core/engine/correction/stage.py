@@ -38,7 +38,7 @@ def correction(context: Context[CorrectionSettings]) -> CorrectionResult:
     settings, store = context.settings, context.store
     root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
-    devices.prepare(settings.threads)
+    devices.prepare(threads=1)
     splits = splits_of_baseline(store, root, base)
     weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
     inputs = _inputs(context, root, base, splits, weight_masks)

@@ -76,7 +76,7 @@ def structured(context: Context[StructuredSettings]) -> StructuredResult:
     settings, store = context.settings, context.store
     root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
-    devices.prepare(settings.threads)
+    devices.prepare(threads=1)
     splits = splits_of_baseline(store, root, base)
     dense = load_model(store, root, base)
     model, zeros, notes = _pruned_model(dense, context, splits, root, base)

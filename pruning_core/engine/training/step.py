@@ -22,9 +22,15 @@ def step(
     `images` (N, 3, S, S) are normalized, `labels` are (N,). The gradients of pruned weights are
     set to zero, and so is their optimizer state: they stay zero without being masked again.
     """
+    loss = compute_gradients(state, images, labels)
+    update(state, lr, clip_grad_norm)
+    return loss
+
+
+def update(state: TrainingState, lr: float, clip_grad_norm: float) -> None:
+    """Step the optimizer with the gradients that the parameters have."""
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    loss = compute_gradients(state, images, labels)
     overflow = clip_gradients(state, clip_grad_norm)
     if state.movement:
         state.movement.add(overflow)
@@ -33,7 +39,6 @@ def step(
     state.optimizer.found_inf = overflow  # type: ignore[attr-defined]
     state.optimizer.step()
     state.skipped = state.skipped.to(overflow.device, non_blocking=True) + overflow
-    return loss
 
 
 @torch.no_grad()
@@ -57,15 +62,20 @@ def clip_gradients(state: TrainingState, max_norm: float) -> Tensor:
     return 1.0 - norms.isfinite().all().float()
 
 
-def compute_gradients(state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
+def compute_gradients(
+    state: TrainingState, images: Tensor, labels: Tensor, batch: int = 0
+) -> Tensor:
     """Fill the gradients for images (N, 3, S, S). Returns the mean loss, a scalar.
+
+    Where the images are a part of a batch of `batch` images, the gradients and the loss are the
+    share of this part.
 
     Where the GPU runs out of memory, the batch is processed in twice as many parts from then on.
     """
     while True:
         state.optimizer.zero_grad(set_to_none=True)
         try:
-            return accumulate_gradients(state, images, labels)
+            return accumulate_gradients(state, images, labels, batch or len(images))
         except torch.OutOfMemoryError:
             if state.parts * 2 > len(images):
                 raise
@@ -77,15 +87,20 @@ def compute_gradients(state: TrainingState, images: Tensor, labels: Tensor) -> T
             )
 
 
-def accumulate_gradients(state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
-    """Add up the gradients of the parts of a batch. Returns the mean loss, a scalar."""
+def accumulate_gradients(
+    state: TrainingState, images: Tensor, labels: Tensor, batch: int
+) -> Tensor:
+    """Add up the gradients of the parts of the images, which are all or some of a batch.
+
+    Returns their share of the mean loss of the batch, a scalar.
+    """
     total = torch.zeros((), device=images.device)
     # At least two images per part, because batch norm needs two.
     parts = max(1, min(state.parts, len(images) // 2))
     pairs = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
     for part_images, part_labels in pairs:
         # Weighted by its share, so that the sum is the gradient of the whole batch's mean loss.
-        share = len(part_images) / len(images)
+        share = len(part_images) / batch
         with autocast(images.device.type, state.precision):
             loss = state.objective(state.model, part_images, part_labels) * share
         loss.backward()

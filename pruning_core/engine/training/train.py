@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from pruning_core.engine.models.batch_norm import recalibrate
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.replicas import Replicas, replicated
 from pruning_core.engine.training.state import TrainingState
-from pruning_core.engine.training.step import step
+from pruning_core.engine.training.step import compute_gradients, update
 from pruning_core.methods.datasets import AUGMENTATIONS
 from pruning_core.methods.lr_schedules import rate
 from pruning_core.settings.serialization import plain
@@ -65,7 +66,7 @@ class TrainingPlan:
 
     `role` and `first_epoch` (the epochs before this stage) give each stage its own random order,
     also where a stage begins in the middle of an epoch. After `keep_epoch` epochs the weights are
-    kept, to rewind to them.
+    kept, to rewind to them. Each of the `replicas` computes a part of every batch.
     """
 
     settings: dict[str, Any]
@@ -78,6 +79,7 @@ class TrainingPlan:
     first_epoch: float
     device: str
     lr_start: float = 0.0
+    replicas: int = 1
     keep_epoch: int | None = None
     segments: tuple[LRSegment, ...] = ()
 
@@ -165,11 +167,18 @@ def train(
     _keep_weights(state, plan)
     splits = replace(splits, train=splits.train.on(plan.device))
     epochs = started_epochs(plan, batch_count(len(splits.train), plan.settings["batch_size"]))
-    with checkpoint.CheckpointWriter(path, progress) as writer:
-        for number in range(len(state.history), len(epochs)):
-            if epochs[number].restarts:
-                state.optimizer = make_optimizer(state.model, plan.settings)
-            _train_epoch(state, splits, plan, epochs[number], progress)
+    first = len(state.history)
+
+    def follow(replicas: Replicas) -> None:
+        for epoch in epochs[first:]:
+            _train_batches(state, splits.train, plan, epoch, replicas, Progress())
+
+    with (
+        replicated(plan.replicas, state.model, follow) as replicas,
+        checkpoint.CheckpointWriter(path, progress) as writer,
+    ):
+        for number in range(first, len(epochs)):
+            _train_epoch(state, splits, plan, epochs[number], replicas, progress)
             _keep_weights(state, plan)
             if state.masks:
                 state.masks.check()
@@ -184,14 +193,16 @@ def _keep_weights(state: TrainingState, plan: TrainingPlan) -> None:
 
 
 def _train_epoch(
-    state: TrainingState, splits: Splits, plan: TrainingPlan, epoch: Epoch, progress: Progress
+    state: TrainingState,
+    splits: Splits,
+    plan: TrainingPlan,
+    epoch: Epoch,
+    replicas: Replicas,
+    progress: Progress,
 ) -> None:
     """Train one epoch, recalibrate batch norm, and add the validation accuracy to the history."""
     started = time.perf_counter()
-    seed = derived_seed(plan.seed, plan.role, plain(plan.first_epoch + epoch.start))
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    loss, lr = _run_batches(state, splits.train, plan, epoch, generator, progress)
+    loss, lr = _train_batches(state, splits.train, plan, epoch, replicas, progress)
     _recalibrate(state, splits, plan)
     state.seconds += time.perf_counter() - started
     state.validation = evaluate(state.model, splits.validation, plan.data, plan.device)
@@ -220,31 +231,63 @@ def _recalibrate(state: TrainingState, splits: Splits, plan: TrainingPlan) -> No
     recalibrate(state.model, splits.train, plan.data, plan.device, count, batch, generator)
 
 
-def _run_batches(
+def _train_batches(
     state: TrainingState,
     images: ImageSet,
     plan: TrainingPlan,
     epoch: Epoch,
-    generator: torch.Generator,
+    replicas: Replicas,
     progress: Progress,
 ) -> tuple[float, float]:
     """The batches of an epoch's share. Returns the mean loss and the last learning rate."""
-    batches = shuffled_batches(len(images), plan.settings["batch_size"], generator)
+    if epoch.restarts:
+        state.optimizer = make_optimizer(state.model, plan.settings)
+    parts = (plan.seed, plan.role, plain(plan.first_epoch + epoch.start))
+    seeds = [derived_seed(*parts, *([rank] if rank else [])) for rank in range(replicas.count)]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    replicas.seed(seeds)
+    batches = shuffled_batches(len(images), plan.settings["batch_size"], generators[0])
     batches = batches[: epoch.batches]
-    augmentation = AUGMENTATIONS.load(plan.data["augmentation"])
     clip_grad_norm = plan.settings["clip_grad_norm"]
     per_epoch = batch_count(len(images), plan.settings["batch_size"])
     total, lr = torch.zeros((), device=plan.device), 0.0
     state.model.train()
     for i, positions in enumerate(batches):
         lr = learning_rate(plan, epoch, i, per_epoch)
-        pixels = augmentation(images.batch(positions).to(plan.device), generator)
-        pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
-        labels = images.labels[positions].to(plan.device)
-        total += step(state, pixels, labels, lr, clip_grad_norm) * len(positions)
+        # At least two images for each replica, because batch norm needs two.
+        split = positions.tensor_split(max(1, min(replicas.count, len(positions) // 2)))
+
+        def compute(rank: int, split: Sequence[Tensor] = split) -> Tensor:
+            return _part_gradients(state, images, plan, split, rank, generators[rank])
+
+        total += replicas.gradients(compute) * len(positions)
+        update(state, lr, clip_grad_norm)
         part = (epoch.start + epoch.share * (i + 1) / len(batches)) / plan.epochs
         progress.say(part, f"Epoch {plain(epoch.start + epoch.share)} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), lr
+
+
+def _part_gradients(
+    state: TrainingState,
+    images: ImageSet,
+    plan: TrainingPlan,
+    split: Sequence[Tensor],
+    rank: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Fill the gradients of the part `rank` of a batch. Returns its share of the loss, a scalar.
+
+    `split` are the positions of the images of each part. A small batch may have fewer parts than
+    there are replicas.
+    """
+    if rank >= len(split):
+        state.optimizer.zero_grad(set_to_none=True)
+        return torch.zeros((), device=plan.device)
+    augmentation = AUGMENTATIONS.load(plan.data["augmentation"])
+    pixels = augmentation(images.batch(split[rank]).to(plan.device), generator)
+    pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
+    labels = images.labels[split[rank]].to(plan.device)
+    return compute_gradients(state, pixels, labels, sum(map(len, split)))
 
 
 def learning_rate(plan: TrainingPlan, epoch: Epoch, i: int, batches: int) -> float:

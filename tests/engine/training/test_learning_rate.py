@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.stage_training import training_plan
@@ -40,11 +39,11 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The learning rate of each step; nothing is trained."""
     recorded: list[float] = []
 
-    def recording(state: Any, images: Tensor, labels: Tensor, lr: float, clip: float) -> Tensor:
+    def recording(state: Any, lr: float, clip: float) -> None:
         recorded.append(lr)
-        return torch.zeros(())
 
-    monkeypatch.setattr(training, "step", recording)
+    monkeypatch.setattr(training, "compute_gradients", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(training, "update", recording)
     return recorded
 
 

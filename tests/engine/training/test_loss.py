@@ -96,9 +96,8 @@ def test_gradients_of_parts_with_a_teacher_add_up_to_that_of_the_batch() -> None
     for parts in (1, 4):
         model.zero_grad()
         optimizer = torch.optim.SGD(model.parameters())
-        accumulate_gradients(
-            TrainingState(model, optimizer, parts=parts, objective=objective), IMAGES, LABELS
-        )
+        state = TrainingState(model, optimizer, parts=parts, objective=objective)
+        accumulate_gradients(state, IMAGES, LABELS, len(IMAGES))
         gradient = weight_of(model, "1").grad
         assert gradient is not None
         actual.append(gradient.clone())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -29,15 +28,19 @@ from tests.helpers.training import SPLITS, model_bits, plan_of, state_of
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     """The learning rate and the labels of each training step from now on."""
     recorded: list[tuple[float, Tensor]] = []
-    original = training.step
+    labels = list[Tensor]()
+    compute, update = training.compute_gradients, training.update
 
-    def recording(
-        state: TrainingState, pixels: Tensor, labels: Tensor, lr: float, clip: float
-    ) -> Any:
-        recorded.append((lr, labels))
-        return original(state, pixels, labels, lr, clip)
+    def recording(state: TrainingState, pixels: Tensor, answers: Tensor, batch: int) -> Tensor:
+        labels.append(answers)
+        return compute(state, pixels, answers, batch)
 
-    monkeypatch.setattr(training, "step", recording)
+    def updating(state: TrainingState, lr: float, clip: float) -> None:
+        recorded.append((lr, labels[-1]))
+        update(state, lr, clip)
+
+    monkeypatch.setattr(training, "compute_gradients", recording)
+    monkeypatch.setattr(training, "update", updating)
     return recorded
 
 

@@ -172,13 +172,13 @@ def test_an_interrupted_baseline_keeps_the_same_bits(
 ) -> None:
     """It fails in its last epoch and continues from its checkpoint, with the kept weights."""
     spec = replace(spec_of("weight_rewinding", epoch=1, baseline_epochs=3), iterative=NO_ITERATIVE)
-    steps, original = [0], training.step
+    steps, original = [0], training.update
 
-    def failing(*arguments: Any) -> Tensor:
+    def failing(*arguments: Any) -> None:
         steps[0] += 1
         if steps[0] == 18:  # seven steps per epoch
             raise RuntimeError("the power failed")
-        return original(*arguments)
+        original(*arguments)
 
     states: list[State] = []
     save = checkpoint.save
@@ -188,7 +188,7 @@ def test_an_interrupted_baseline_keeps_the_same_bits(
         save(path, state)
 
     monkeypatch.setattr(checkpoint, "save", recording)
-    monkeypatch.setattr(training, "step", failing)
+    monkeypatch.setattr(training, "update", failing)
     run_here(cache, spec)
     key = baseline(cache, spec)
     assert not Store(cache).exists(key)

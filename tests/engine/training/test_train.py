@@ -171,9 +171,8 @@ def test_gradients_of_parts_add_up_to_that_of_the_batch() -> None:
     actual = []
     for parts in (1, 4):
         model.zero_grad()
-        accumulate_gradients(
-            TrainingState(model, torch.optim.SGD(model.parameters()), parts=parts), pixels, labels
-        )
+        state = TrainingState(model, torch.optim.SGD(model.parameters()), parts=parts)
+        accumulate_gradients(state, pixels, labels, batch=16)
         gradient = weight_of(model, "1").grad
         assert gradient is not None
         actual.append(gradient.clone())
