@@ -88,14 +88,14 @@ class SequentialReplicas(Replicas):
         return [parameter.grad for parameter in self.parameters]
 
 
-def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The sum in this order, in new memory; None where no part has a gradient."""
-    present = [part for part in parts if part is not None]
-    if not present:
-        return None
-    total = present[0].clone()
-    for part in present[1:]:
-        total += part
+def _sum(parts: Sequence[Tensor | None], total: Tensor | None = None) -> Tensor | None:
+    """Add the parts to `total` in this order, in place; to a copy of the first without a total.
+
+    A part is None where a replica has no gradient.
+    """
+    for part in parts:
+        if part is not None:
+            total = part.clone() if total is None else total.add_(part)
     return total
 
 
@@ -129,7 +129,7 @@ class ForkedReplicas(Replicas):
         self.steps += 1
         self.memory.write(slot, self.rank, loss)
         self._wait_for_all()
-        return self.memory.add_up(slot)
+        return self.memory.add_up(slot, self.rank)
 
     def _wait_for_all(self) -> None:
         """Return when all replicas have come here."""
@@ -191,14 +191,17 @@ class SharedGradients:
             views, gradients = zip(*written, strict=True)
             torch._foreach_copy_(views, gradients)
 
-    def add_up(self, slot: int) -> Tensor:
+    def add_up(self, slot: int, rank: int) -> Tensor:
         """Set the gradients to the sums over all replicas, in their order. Returns the loss."""
+        order = list(range(self.count))
+        if rank < 2:
+            # Two numbers have the same sum in either order, so the first two replicas begin with
+            # their own gradients and need no copy.
+            order.remove(rank)
         present = self.facts[slot, :, 1:].bool().tolist()
         for i, parameter in enumerate(self.parameters):
-            parts = [
-                views[i] for views, has in zip(self.views[slot], present, strict=True) if has[i]
-            ]
-            parameter.grad = _sum(parts)
+            parts = [self.views[slot][other][i] for other in order if present[other][i]]
+            parameter.grad = _sum(parts, parameter.grad if rank < 2 else None)
         return self.facts[slot, :, 0].sum()
 
 
