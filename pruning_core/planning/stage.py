@@ -20,8 +20,9 @@ class Stage:
     """A unit of work: its result is stored under its key, and computed once.
 
     `parent` is the key of the stage whose result this one starts from, or empty. `hints` (where
-    to find files) and `urgency` are no part of the key. `urgency` is the number of epochs in
-    the longest chain of stages that begins with this one: longer chains start first.
+    to find files), `threads` and `urgency` are no part of the key. `threads` is the number of
+    cores that the stage keeps busy. `urgency` is the number of epochs in the longest chain of
+    stages that begins with this one: longer chains start first.
     """
 
     kind: str

@@ -27,21 +27,33 @@ def layer_statistics(model: nn.Module) -> list[dict[str, Any]]:
 def _statistics(layer: Layer, weight: Tensor) -> dict[str, Any]:
     """The statistics of a weight (O, ...)."""
     magnitudes = weight.detach().float().abs()
-    nonzero = magnitudes[magnitudes > 0].cpu()
+    zeros = layer.size - int(torch.count_nonzero(magnitudes))
     largest = float(magnitudes.max())
-    counts = torch.histc(nonzero, BINS, 0.0, largest) if largest else torch.zeros(BINS)
     has_weights = magnitudes.flatten(1).any(1)
     return {
         "name": layer.name,
         "kind": layer.kind,
         "role": layer.role,
         "size": layer.size,
-        "zeros": layer.size - nonzero.numel(),
+        "zeros": zeros,
         "channels": len(has_weights),
         "zero_channels": int((~has_weights).sum()),
         "largest": largest,
-        "counts": [int(count) for count in counts],
+        "counts": _histogram(magnitudes, largest, zeros),
     }
+
+
+def _histogram(magnitudes: Tensor, largest: float, zeros: int) -> list[int]:
+    """The numbers of non-zero magnitudes in equal bins from 0 to `largest`.
+
+    `torch.histc` counts in float32, in which a bin has at most 2**24 values.
+    """
+    if not largest:
+        return [0] * BINS
+    bins = (magnitudes.flatten() * (BINS / largest)).int().clamp_(max=BINS - 1)
+    counts = torch.bincount(bins, minlength=BINS)
+    counts[0] -= zeros
+    return [int(count) for count in counts.tolist()]
 
 
 def mask_overlap(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[dict[str, Any]]:

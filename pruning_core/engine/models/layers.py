@@ -153,15 +153,17 @@ def sparsities(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> di
     `nonzero` everything, biases and normalization included.
     """
     values, all_layers = parameters(model), layers(model)
-    named = parameters(model, repeat_shared=True)
-    all_weights = {layer.name: named[layer.name] for layer in all_layers}
-    chosen = {x.name: all_weights[x.name] for x in prunable(all_layers, choice, exclude)}
+    chosen = prunable(all_layers, choice, exclude)
+    zeros = {
+        name: count_zeros({name: value})
+        for name, value in parameters(model, repeat_shared=True).items()
+    }
     total = sum(value.numel() for value in values.values())
     return {
-        "prunable": sum(value.numel() for value in chosen.values()),
-        "prunable_zeros": count_zeros(chosen),
-        "weights": sum(value.numel() for value in all_weights.values()),
-        "weights_zeros": count_zeros(all_weights),
+        "prunable": sum(layer.size for layer in chosen),
+        "prunable_zeros": sum(zeros[layer.name] for layer in chosen),
+        "weights": sum(layer.size for layer in all_layers),
+        "weights_zeros": sum(zeros[layer.name] for layer in all_layers),
         "parameters": total,
-        "nonzero": total - count_zeros(values),
+        "nonzero": total - sum(zeros[name] for name in values),
     }
