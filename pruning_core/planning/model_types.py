@@ -147,7 +147,6 @@ class ModelResult(Accuracy):
     skipped: int
     seed: int
     device: str
-    replicas: int
     precision: str
     machine: str
     processor: str
@@ -155,6 +154,7 @@ class ModelResult(Accuracy):
     notes: list[str] = field(default_factory=list)
     epochs_total: float = 0
     seconds_total: float = 0.0
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
