@@ -95,8 +95,7 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
 def cost(lab: Lab, preset: Preset) -> str:
     """The time that a preset takes, and whether it has to download."""
     seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, lab.store.cores)
-    place = "the cluster" if lab.store.machine else "this machine"
-    text = f"Time on {place}: {estimate_text(seconds)}."
+    text = f"Time on {lab.store.place}: {estimate_text(seconds)}."
     download = facts.downloads_needed(preset.spec)
     return f"{text} {'Needs a download first.' if download else 'No download.'}"
 

@@ -55,8 +55,7 @@ class SearchRunner:
         store = FixedFiles(self.cache)
         remaining = remaining_seconds(rounds, base, self.layers, store, store.cores)
         check_hours(remaining, hours)
-        place = "the cluster" if store.machine else "this machine"
-        say(OK, f"About {format_seconds(remaining)} of computing remain on {place}.")
+        say(OK, f"About {format_seconds(remaining)} of computing remain on {store.place}.")
 
     def run(self, specs: Mapping[Name, tuple[Spec, str]]) -> dict[Name, str]:
         """Run specs, each with the name of its job. Returns the keys of the models they end with.

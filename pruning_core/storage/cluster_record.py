@@ -64,7 +64,18 @@ def training_cores(queue: Path) -> int:
 
     Nodes that are not ready do not count. Without any that is, the number is that of this machine.
     """
+    return _ready_cores(queue) or usable_cores()
+
+
+def training_place(queue: Path) -> str:
+    """Where the cores of `training_cores` are, to follow "Time on"."""
     if not Connections(queue).get(CLUSTER).address:
-        return usable_cores()
-    ready = [node.cores for node in ClusterRecord(queue).nodes() if node.ready]
-    return sum(ready) or usable_cores()
+        return "this machine"
+    return "the cluster" if _ready_cores(queue) else "this machine (no node is ready)"
+
+
+def _ready_cores(queue: Path) -> int:
+    """The cores of the nodes that are ready; 0 without a cluster."""
+    if not Connections(queue).get(CLUSTER).address:
+        return 0
+    return sum(node.cores for node in ClusterRecord(queue).nodes() if node.ready)

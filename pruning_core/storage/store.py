@@ -28,7 +28,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing, Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
-from pruning_core.storage.cluster_record import training_cores
+from pruning_core.storage.cluster_record import training_cores, training_place
 from pruning_core.storage.connections import CLUSTER, Connections
 
 MANIFEST = "manifest.json"
@@ -119,6 +119,11 @@ class Store:
     def cores(self) -> int:
         """The cores that the stages run on, of the cluster or of this machine."""
         return training_cores(self.cache.queue)
+
+    @property
+    def place(self) -> str:
+        """Where these cores are, to follow "Time on"."""
+        return training_place(self.cache.queue)
 
     @cached_property
     def _connections(self) -> Connections:

@@ -8,7 +8,12 @@ import pytest
 
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.storage.cluster_record import ClusterRecord, NodeRow, training_cores
+from pruning_core.storage.cluster_record import (
+    ClusterRecord,
+    NodeRow,
+    training_cores,
+    training_place,
+)
 from pruning_core.storage.connections import CLUSTER, Connections
 from pruning_core.storage.job_edits import Edit
 from pruning_core.storage.job_list import STATES, JobFilter, JobList
@@ -110,9 +115,12 @@ def test_the_remaining_time_counts_the_cores_of_the_cluster(queue: Queue) -> Non
     record, connections = ClusterRecord(queue.path), Connections(queue.path)
     record.write([NodeRow("a", "h", 64, ready=True), NodeRow("b", "h", 16, refusal="Other torch.")])
     assert cores() == {usable_cores()}
+    assert training_place(queue.path) == "this machine"
     connections.connect(CLUSTER, "local")
     assert cores() == {64}
+    assert training_place(queue.path) == "the cluster"
     record.write([NodeRow("a", "h", 64, ready=True), NodeRow("c", "i", 36, ready=True)])
     assert cores() == {100}
     record.write([])
     assert cores() == {usable_cores()}
+    assert training_place(queue.path) == "this machine (no node is ready)"
