@@ -48,7 +48,7 @@ from tests.helpers.workers import (
 NODES = 3
 NAME = "ab" * 28
 # Two one-shot models and two chains of steps: several nodes work at the same time.
-COMPARISON = replace(TINY, seeds=(0, 1))
+COMPARISON = replace(TINY, seeds=(0, 1), baseline_replicas=2)
 
 
 class LocalCluster:
@@ -209,8 +209,10 @@ def test_a_head_that_dies_loses_no_finished_stage(
 
 
 def test_a_cancelled_stage_ends_on_its_node(connected: Cache, queue: Queue) -> None:
-    copy_stages(LONG, connected, without=("pruned",))
-    job = queue.submit(LONG, "cancelled")
+    """With the processes of all its replicas."""
+    spec = replace(LONG, finetune_replicas=2)
+    copy_stages(spec, connected, without=("pruned",))
+    job = queue.submit(spec, "cancelled")
     marker = "ray::run_stage"
     with worker(connected):
         until(lambda: training(queue, "pruned", 1), "the first epoch")
