@@ -38,17 +38,18 @@ class SharedStages:
         self.failed = -math.inf
 
     def fetch(self, key: str, kind: str) -> bool:
-        """Publish a stage of the shared store in the cache. False where it has to be computed."""
+        """Publish a stage of the shared store in the cache. False where it has to be computed.
+
+        A success does not end an error that is shown: the store may not be writable.
+        """
         shared = self._open() if kind in ESTIMATED_KINDS else None
         if shared is None:
             return False
         try:
-            fetched = shared.fetch(self.store, key)
+            return shared.fetch(self.store, key)
         except SharedStoreError as error:
             self._report(shared.url, str(error))
             return False
-        self._report(shared.url, "")
-        return fetched
 
     def upload(self) -> bool:
         """Write the finished stages that the shared store lacks. False where it failed."""
@@ -57,7 +58,9 @@ class SharedStages:
             return not self.connections.get(SHARED_STORE).address
         try:
             keys = [key for key in self.store.finished() if key not in self.written]
-            present = shared.keys() if keys else set()
+            if not keys:
+                return True
+            present = shared.keys()
             for key in keys:
                 if key not in present and self._put(shared, key):
                     log.info("Stage %s was written to the shared store.", key[:12])

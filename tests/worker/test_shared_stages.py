@@ -94,6 +94,24 @@ def test_a_store_that_fails_stops_no_run_and_is_said(
     assert SharedStore(str(tmp_path / "shared")).keys() == trained_keys(cache)
 
 
+def test_a_store_that_can_only_be_read_keeps_its_error(
+    filled: Cache, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: SharedStore, store: Store, key: str) -> bool:
+        raise SharedStoreError("The shared store X cannot be written (access denied).")
+
+    finished_run(cache.root)
+    connect(cache, tmp_path / "shared")
+    monkeypatch.setattr(shared_stages, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(SharedStore, "put", refuse)
+    monkeypatch.setattr(SharedStore, "keys", lambda self: set())
+    stages, reader, key = SharedStages(cache), SharedStages(cache), min(trained_keys(filled))
+    assert not stages.upload()
+    Store(cache).remove(key)
+    assert reader.fetch(key, Store(filled).settings(key)["kind"])
+    assert "access denied" in Connections(cache.queue).get(SHARED_STORE).error
+
+
 def test_a_new_address_gets_all_stages(filled: Cache, tmp_path: Path) -> None:
     stages = SharedStages(filled)
     assert stages.upload()
