@@ -13,9 +13,12 @@ than replicas, one process computes the parts one after another, with the same b
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import mmap
 import multiprocessing
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +34,7 @@ from pruning_core.storage.stage_context import StageError
 # Computes the gradients of the part of a replica. Returns its share of the loss, a scalar.
 ComputePart = Callable[[int], Tensor]
 ALIGNMENT = 64
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 log = logging.getLogger(__name__)
 
 
@@ -247,7 +251,7 @@ def _forked(
         for rank in range(1, count):
             here, there = context.Pipe()
             connections.append(here)
-            arguments = (rank, memory, there, tuple(connections), follow)
+            arguments = (os.getpid(), rank, memory, there, tuple(connections), follow)
             process = context.Process(target=_run_replica, args=arguments, daemon=True)
             process.start()
             there.close()
@@ -262,6 +266,7 @@ def _forked(
 
 
 def _run_replica(
+    first: int,
     rank: int,
     memory: SharedGradients,
     connection: Connection,
@@ -269,6 +274,7 @@ def _run_replica(
     follow: Callable[[Replicas], None],
 ) -> None:
     """The life of a process other than the first."""
+    _end_with(first)
     # Open copies of the other ends would hide that the first process has ended.
     for other in inherited:
         other.close()
@@ -280,3 +286,13 @@ def _run_replica(
         except Exception:
             connection.send_bytes(traceback.format_exc().encode())
             raise
+
+
+def _end_with(parent: int) -> None:
+    """Have the system kill this process when the thread that has started it ends.
+
+    Without this it would first finish its part of a batch, which may take seconds.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before
+        os.kill(os.getpid(), signal.SIGKILL)
