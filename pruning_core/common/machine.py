@@ -12,6 +12,7 @@ from pathlib import Path
 LEAST_BYTES = 2**30
 # With a smaller share of a core, another program used it during a measurement.
 LOWEST_CORE_SHARE = 0.9
+CORES_VARIABLE = "PRUNING_LAB_CORES"
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 GROUPS = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
@@ -34,12 +35,17 @@ INSTRUCTION_SETS = {
 
 
 def usable_cores(cgroup: Path = CGROUP, groups: Path = GROUPS) -> int:
-    """How many cores this process may use: a container may be allowed the time of fewer."""
+    """How many cores this process may use: a container may be allowed the time of fewer.
+
+    The environment variable `CORES_VARIABLE` allows fewer, too.
+    """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
     allowed = [*_quotas(cgroup, groups)]
+    if (given := os.environ.get(CORES_VARIABLE, "")).isdecimal():
+        allowed.append(int(given))
     return max(1, min([cores, *allowed]))
 
 
@@ -87,8 +93,12 @@ def free_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP, groups: Path = GR
 
 
 def peak_bytes(pid: int) -> int:
-    """The peak memory of a process so far, in bytes; 0 where the system does not report it."""
-    return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") or 0
+    """The peak memory of a process and its children so far, in bytes.
+
+    Memory that they share counts for each. 0 where the system does not report it.
+    """
+    children = _numbers(Path(f"/proc/{pid}/task/{pid}/children"))
+    return sum(_kilobytes(Path(f"/proc/{part}/status"), "VmHWM") or 0 for part in (pid, *children))
 
 
 def held_bytes(pid: int) -> int:

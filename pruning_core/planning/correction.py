@@ -49,7 +49,6 @@ def correction_stages(pruned: Stage, images: int) -> list[Stage]:
             epochs=0,
             seed=origin.seed,
             device=origin.device,
-            replicas=1,
             precision=origin.precision,
         )
         stages.append(Stage("correction", stages[-1].key, stored(settings)))

@@ -113,10 +113,11 @@ def estimate(spec: Spec, plan: Plan, store: FilesReader, cores: int) -> Estimate
     trial = _trial(spec, store)
     if trial is None:
         return None
-    paces = _paces(spec, [pair for pair in stages if pair[0] in done], trial, store)
-    parallel = {
-        kind: max(1, cores // _replicas(spec, kind, trial.device)) for kind in ESTIMATED_KINDS
-    }
+    replicas = {kind: _replicas(spec, kind, trial.device) for kind in ESTIMATED_KINDS}
+    # With fewer cores than replicas, one core computes them one after another.
+    together = {kind: count if count <= cores else 1 for kind, count in replicas.items()}
+    parallel = {kind: max(1, cores // count) for kind, count in replicas.items()}
+    paces = _paces(spec, [pair for pair in stages if pair[0] in done], trial, together, store)
     if plan.complete and not any(part.epochs for part in work.values()):
         return Estimate(0.0, 0.0)
     low, high = (
@@ -153,12 +154,19 @@ def _sizes(spec: Spec, store: FilesReader) -> Sizes:
 
 
 def _paces(
-    spec: Spec, done: KeyedStages, facts: InspectModelResult, store: FilesReader
+    spec: Spec,
+    done: KeyedStages,
+    facts: InspectModelResult,
+    together: dict[str, int],
+    store: FilesReader,
 ) -> dict[str, Range]:
-    """Seconds per epoch for each kind of stage: of finished stages, or else of the trial."""
+    """Seconds per epoch for each kind of stage: of finished stages, or else of the trial.
+
+    `together` are the replicas of a kind that train at the same time.
+    """
     paces = {}
     for kind in ESTIMATED_KINDS:
-        low, high = _trial_pace(spec, kind, facts, _sizes(spec, store).train)
+        low, high = _trial_pace(spec, kind, facts, _sizes(spec, store).train, together[kind])
         # For structured pruning the pace of the dense model: no pruned model is slower.
         distills = spec.recovery.distillation_weight and STAGE_KINDS[kind].prunes
         steps = DISTILLATION_STEPS if distills else 1.0
@@ -168,7 +176,9 @@ def _paces(
     return paces
 
 
-def _trial_pace(spec: Spec, kind: str, facts: InspectModelResult, images: float) -> Range:
+def _trial_pace(
+    spec: Spec, kind: str, facts: InspectModelResult, images: float, together: int
+) -> Range:
     """Seconds per epoch of so many images, from the trial.
 
     The slowest pace also assumes that the machine stays as busy as it was.
@@ -176,7 +186,7 @@ def _trial_pace(spec: Spec, kind: str, facts: InspectModelResult, images: float)
     baseline = kind == "baseline"
     batch = (spec.baseline if baseline else spec.finetune).batch_size
     slow, fast = TRAINING_SHARE
-    fast *= MOST_GAIN ** math.log2(_replicas(spec, kind, facts.device))
+    fast *= MOST_GAIN ** math.log2(together)
     core_share = 1.0 if facts.core_share is None else facts.core_share
     slow *= facts.typical_share * core_share
     # A step takes a fixed time, which a larger batch divides among more images.
@@ -209,10 +219,10 @@ def _measured_pace(kind: str, done: KeyedStages, store: FilesReader) -> Range | 
 
 
 def _replicas(spec: Spec, kind: str, device: str) -> int:
-    """The replicas of a kind of stage, and with them its cores."""
+    """The replicas of a kind of stage that trains, and with them its cores; 1 of others."""
     if kind == "baseline":
         return spec.replicas_of_baseline(device)
-    return spec.replicas_of_finetuning(device, epochs=1)
+    return spec.replicas_of_finetuning(device, epochs=1) if STAGE_KINDS[kind].prunes else 1
 
 
 def _seconds(

@@ -20,8 +20,8 @@ class ModelSettings:
     epochs: float
     seed: int
     device: str
-    replicas: int
     precision: str
+    replicas: int = field(default=1, kw_only=True)
 
 
 @dataclass(frozen=True)

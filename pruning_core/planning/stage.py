@@ -21,8 +21,8 @@ class Stage:
 
     `parent` is the key of the stage whose result this one starts from, or empty. `hints` (where
     to find files), `threads` and `urgency` are no part of the key. `threads` is the number of
-    cores that the stage keeps busy. `urgency` is the number of epochs in the longest chain of
-    stages that begins with this one: longer chains start first.
+    cores that are kept free for the stage. `urgency` is the number of epochs in the longest chain
+    of stages that begins with this one: longer chains start first.
     """
 
     kind: str

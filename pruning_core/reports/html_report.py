@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import shown_path
+from pruning_core.methods.devices import CPU
 from pruning_core.reports.charts.comparison import (
     CHARTS,
     comparison_chart,
@@ -228,7 +229,8 @@ def _versions(frame: pd.DataFrame) -> Iterable[str]:
         devices = frame.groupby(["device", "replicas", "processor"], sort=True).size()
         for device, replicas, processor in devices.index:
             name = f" ({processor})" if processor else ""
-            yield f"Device {device}{name}, {format_count(replicas, 'replica')} in training."
+            count = f", {format_count(replicas, 'replica')} of a model in training"
+            yield f"Device {device}{name}{count if device == CPU else ''}."
     versions = {name: version(name) for name in PACKAGES}
     yield f"Report written with Python {platform.python_version()}, {_pairs(versions)}."
 

@@ -55,10 +55,10 @@ from pruning_core.settings.training import TrainSpec
 MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
 SHOWN_OF_JSON = 20
-# While a baseline trains there is no other stage yet, so it has two replicas where each then has
-# at least so many images of a batch, for its batch norm.
+# While a baseline trains there is no other stage yet, so it has two replicas, where each then has
+# at least so many images of a full batch for its batch norm.
 BASELINE_REPLICAS, REPLICA_IMAGES = 2, 16
-MAX_REPLICAS = 64
+MAX_REPLICAS = 16
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
 # The settings that a default name tells where they are not the default ones, some of them always.
@@ -147,8 +147,8 @@ class Spec:
     baseline_replicas: int = setting(
         0,
         "Baseline replicas",
-        help="CPU processes that train the baseline together, each on a part of every batch. 0 "
-        "means 2, or 1 with batches of fewer than 32 images.",
+        help="CPU processes that train the baseline together, each on a part of every batch, with "
+        "the batch norm of this part. 0 means 2, or 1 with a batch size below 32.",
         minimum=0,
         maximum=MAX_REPLICAS,
         read_when=TRAINS_BASELINE_ON_CPU,
@@ -156,7 +156,8 @@ class Spec:
     finetune_replicas: int = setting(
         1,
         "Fine-tuning replicas",
-        help="CPU processes that fine-tune a model together, each on a part of every batch.",
+        help="CPU processes that fine-tune a model together, each on a part of every batch, with "
+        "the batch norm of this part.",
         minimum=1,
         maximum=MAX_REPLICAS,
         read_when=FINE_TUNES_ON_CPU,

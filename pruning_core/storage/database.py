@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -34,10 +35,12 @@ LOCK_SECONDS = 30.0
 # from before `FIRST_KEPT` holds settings and stage keys that no longer exist: its jobs and stages
 # are deleted when it is opened; finished stages stay on disk. A later one gets the columns that it
 # lacks. A worker of an earlier version ends.
-QUEUE_VERSION = 7
+QUEUE_VERSION = 8
 FIRST_KEPT = 5
 RETRY_SECONDS = 0.01
 
+# The settings of a job that version 8 has removed.
+REMOVED_SETTINGS = ("baseline_threads", "finetune_threads")
 # The columns of jobs that version 6 has added; `Job` describes them.
 ADDED_COLUMNS = {
     "origin": "INTEGER NOT NULL DEFAULT 0",
@@ -267,6 +270,9 @@ def _update_tables(db: sqlite3.Connection) -> None:
         for table in outdated:
             db.execute(f"DROP TABLE {table}")
         _run_each(db, SCHEMA)
+        if version >= FIRST_KEPT:
+            db.execute("DELETE FROM worker")  # the worker of that version ends
+            _remove_settings(db)
         if version == FIRST_KEPT:
             _add_columns(db)
         _run_each(db, JOB_INDEXES)
@@ -276,13 +282,23 @@ def _update_tables(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
+def _remove_settings(db: sqlite3.Connection) -> None:
+    """Remove the settings from the jobs that version 8 no longer has; results do not change."""
+    for row in db.execute("SELECT id, spec FROM jobs").fetchall():
+        try:
+            spec = json.loads(row["spec"])
+            kept = {name: value for name, value in spec.items() if name not in REMOVED_SETTINGS}
+        except (ValueError, AttributeError):  # it was written by hand
+            continue
+        db.execute("UPDATE jobs SET spec = ? WHERE id = ?", (json.dumps(kept), row["id"]))
+
+
 def _add_columns(db: sqlite3.Connection) -> None:
-    """Give the jobs of version 5 the columns of this version, and end the worker of that one.
+    """Give the jobs of version 5 the columns of this version.
 
     A name that is neither in the settings nor the default of that version was typed. A default
     name becomes that of this version.
     """
-    db.execute("DELETE FROM worker")
     for name, kind in ADDED_COLUMNS.items():
         db.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
     for row in db.execute("SELECT id, label, spec FROM jobs").fetchall():

@@ -18,6 +18,13 @@ class StageError(RuntimeError):
     """A stage cannot continue although its settings are valid; the message is a sentence."""
 
 
+class StageInterrupted(RuntimeError):
+    """A stage was ended from outside and can continue from its checkpoint.
+
+    The message is a sentence.
+    """
+
+
 @dataclass
 class Progress:
     """The progress of a running stage: written by the stage, read by the heartbeat thread.

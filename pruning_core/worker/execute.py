@@ -24,7 +24,7 @@ from pruning_core.planning.stage_types import restored, stored
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.stage_context import Context, Progress, StageError
+from pruning_core.storage.stage_context import Context, Progress, StageError, StageInterrupted
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.worker.shared_stages import SharedStages
@@ -104,12 +104,14 @@ class Outcome:
     """How an attempt to run a stage has ended. Without an error, the store holds the stage.
 
     `error` is a text, or `SpecError.to_json()` where `field` names the wrong setting. `missing` is
-    the key of a stage that this one needs and the store lacks.
+    the key of a stage that this one needs and the store lacks. `interruption` is a sentence where
+    the stage can be tried again.
     """
 
     error: str = ""
     field: str = ""
     missing: str = ""
+    interruption: str = ""
 
 
 def report(queue: Queue, row: Row, outcome: Outcome) -> None:
@@ -117,6 +119,8 @@ def report(queue: Queue, row: Row, outcome: Outcome) -> None:
     token = row.token or ""
     if outcome.missing:
         queue.wait_for(row.key, token, outcome.missing)
+    elif outcome.interruption:
+        queue.release(row.key, token, outcome.interruption)
     elif outcome.error:
         queue.fail(row.key, token, outcome.error, outcome.field)
     else:
@@ -137,6 +141,9 @@ def attempt(
     except Missing as error:
         log.warning("Stage %s needs a missing stage: %s", row.key[:12], error)
         return Outcome(missing=str(error.args[0]))
+    except StageInterrupted as error:
+        log.warning("Stage %s is interrupted: %s", row.key[:12], error)
+        return Outcome(interruption=str(error))
     except Exception as error:
         log.exception("Stage %s failed.", row.key[:12])
         return Outcome(failure_text(error, cache))

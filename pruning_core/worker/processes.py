@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from pruning_core.common.machine import gpu_name, gpus
+from pruning_core.common.machine import CORES_VARIABLE, gpu_name, gpus
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.planning.stage_kinds import STAGE_KINDS
@@ -48,14 +48,14 @@ def uses_gpu(row: Row) -> bool:
     return not STAGE_KINDS[row.kind].inspection and row.settings.get("device", "cpu") != "cpu"
 
 
-def start_stage_process(cache: Cache, gpu: int = 0) -> StageProcess:
-    """Start a process that runs the stages it is given, on one of the GPUs.
+def start_stage_process(cache: Cache, cores: int, gpu: int = 0) -> StageProcess:
+    """Start a process that runs the stages it is given, on so many cores and one of the GPUs.
 
     It receives the process id of the supervisor, so that it ends when the supervisor dies.
     """
     module = "pruning_core.worker.stage_process"
     command = [sys.executable, "-m", module, str(cache.root), str(os.getpid())]
-    environment = {**ENVIRONMENT, **os.environ}
+    environment = {**ENVIRONMENT, **os.environ, CORES_VARIABLE: str(cores)}
     if gpus() > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_name(gpu)
     popen = subprocess.Popen(

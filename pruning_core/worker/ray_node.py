@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pruning_core.common.machine import CORES_VARIABLE
 from pruning_core.common.paths import Cache
 from pruning_core.storage.archive import pack, unpack
 from pruning_core.storage.stage_context import Progress
@@ -114,9 +115,10 @@ def _run(cache: Cache, order: Order, parts: dict[str, Any], board: Any) -> Ended
     row = dataclasses.replace(row, hints=hints)
     if not cache.checkpoint(row.key).exists() and "checkpoint" in parts:
         cache.checkpoint(row.key).write_bytes(_value(parts["checkpoint"]))
+    os.environ[CORES_VARIABLE] = str(_assigned_cores())
     with Reports(board, cache, row, progress):
         outcome = attempt(cache, row, progress)
-    if outcome.error or outcome.missing:
+    if outcome != Outcome():
         return Ended(outcome)
     pack(store, row.key, archive := io.BytesIO())
     return Ended(outcome, archive.getvalue())
@@ -159,6 +161,13 @@ def _value(reference: Any) -> bytes:
 
     content: bytes = ray.get(reference)
     return content
+
+
+def _assigned_cores() -> int:
+    """The cores of the node that Ray has given to this task."""
+    import ray
+
+    return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
 
 
 def node_cache(owner: str) -> Cache:

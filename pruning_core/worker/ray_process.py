@@ -253,7 +253,7 @@ class RayProcess:
         _append(self.cache.log(key), ended.log)
         if ended.outcome.missing and self.store.seal(ended.outcome.missing):
             return Lost()  # the node had this stage, and has lost it: it is sent again
-        if ended.outcome.error or ended.outcome.missing:
+        if ended.outcome != Outcome():
             return ended.outcome
         try:
             unpack(self.store, key, io.BytesIO(ended.archive))

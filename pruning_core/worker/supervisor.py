@@ -326,7 +326,7 @@ class Supervisor:
             if process.row is None and process.gpu in allowed:
                 return process
         first = not self.processes
-        process = start_stage_process(self.cache, next(iter(allowed)))
+        process = start_stage_process(self.cache, self.cores, next(iter(allowed)))
         self.processes.append(process)
         if first:
             self._start_second()
@@ -335,7 +335,7 @@ class Supervisor:
     def _start_second(self) -> None:
         """Start a process that loads the engine, in some seconds, while the first inspects."""
         if self.cores > 1 and self.gpus == 1:
-            self.processes.append(start_stage_process(self.cache))
+            self.processes.append(start_stage_process(self.cache, self.cores))
 
     def _free_gpus(self) -> list[int]:
         """The numbers of the GPUs on which no stage trains."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pruning_core.common import machine
 from pruning_core.common.machine import (
+    CORES_VARIABLE,
     free_bytes,
     gpu_name,
     gpus,
@@ -83,6 +86,29 @@ def test_a_container_may_be_allowed_the_time_of_fewer_cores(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert usable_cores(tmp_path, groups) == cores
+
+
+def test_the_environment_allows_fewer_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(4), raising=False)
+    for given, cores in (("2", 2), ("9", 4), ("", 4), ("x", 4)):
+        monkeypatch.setenv(CORES_VARIABLE, given)
+        assert usable_cores(tmp_path, tmp_path) == cores
+
+
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(),
+    reason="the system does not list the children of a process",
+)
+def test_the_memory_of_children_counts() -> None:
+    before = peak_bytes(os.getpid())
+    command = [sys.executable, "-c", "print('x' * 0, flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # it runs
+        assert peak_bytes(os.getpid()) >= before + peak_bytes(child.pid) > before
+        child.kill()
 
 
 def test_one_more_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:

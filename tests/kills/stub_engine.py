@@ -169,7 +169,7 @@ def _end_with(killer: Killer, role: str, call: Callable[[], object]) -> None:
 def use(killer: Killer, donor: Cache) -> None:
     """Make the worker of this process fork its stage processes, which replay `donor`."""
 
-    def start(cache: Cache, gpu: int = 0) -> StageProcess:
+    def start(cache: Cache, cores: int, gpu: int = 0) -> StageProcess:
         parent = os.getpid()
         fork = Fork(killer, "stage", lambda: stage_process.main(str(cache.root), parent))
         return StageProcess(fork, gpu=gpu)  # type: ignore[arg-type]

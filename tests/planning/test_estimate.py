@@ -56,6 +56,15 @@ def test_more_cores_do_not_shorten_a_chain() -> None:
     assert seconds(spec, facts, cores=64).high > START_SECONDS[1] + 100 * epoch
 
 
+def test_replicas_shorten_a_training_only_where_each_has_a_core() -> None:
+    chain = IterativeSpec(iterations=10, epochs=10, equal_budget=False)
+    spec = replace(QUICKSTART, one_shot=OneShotSpec(amounts=(), epochs=0), iterative=chain)
+    four = replace(spec, finetune_replicas=4)
+    facts = Facts(spec)
+    assert seconds(four, facts, cores=4).low < 0.5 * seconds(spec, facts, cores=4).low
+    assert seconds(four, facts, cores=3).low >= seconds(spec, facts, cores=3).low
+
+
 def test_the_estimate_before_and_after_planning_is_the_same() -> None:
     facts = Facts(QUICKSTART)
     assert seconds(QUICKSTART, facts).remaining == pytest.approx(

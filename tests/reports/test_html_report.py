@@ -117,7 +117,7 @@ def test_several_runs_have_one_legend() -> None:
     assert BETWEEN_RUNS not in report(frame(comparison()))
 
 
-@pytest.mark.parametrize(("replicas", "text"), [(1, "1 replica in"), (2, "2 replicas in")])
+@pytest.mark.parametrize(("replicas", "text"), [(1, "1 replica of"), (2, "2 replicas of")])
 def test_it_names_the_software_and_hardware_of_the_training(replicas: int, text: str) -> None:
     results = frame(comparison(versions={"torch": "9.9"}, device="cpu", replicas=replicas))
     html = report(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 
 from pruning_core.common.paths import Cache, CacheError
 from pruning_core.planning.plan import plan
-from pruning_core.settings.spec import describe
+from pruning_core.settings.spec import describe, from_json
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
@@ -259,6 +260,21 @@ def test_a_job_of_version_5_with_unreadable_settings_keeps_its_name(version_5: P
         db.execute("""UPDATE jobs SET spec = '{"pruning": {"scope": 1}}' WHERE label = 'Typed'""")
     db.close()
     assert "Typed" in [job.label for job in Queue(version_5).jobs()]
+
+
+def test_the_jobs_of_version_7_lose_the_settings_that_are_gone(cache: Cache) -> None:
+    queue = Queue(cache.queue)
+    job, handwritten = queue.submit(SMALL, "A"), queue.submit(LARGE, "B")
+    with sqlite3.connect(cache.queue) as db:
+        (text,) = db.execute("SELECT spec FROM jobs WHERE id = ?", (job,)).fetchone()
+        earlier = {**json.loads(text), "baseline_threads": 0, "finetune_threads": 1}
+        db.execute("UPDATE jobs SET spec = ? WHERE id = ?", (json.dumps(earlier), job))
+        db.execute("UPDATE jobs SET spec = '[1]' WHERE id = ?", (handwritten,))
+        db.execute("PRAGMA user_version = 7")
+    db.close()
+    specs = {entry.id: entry.spec for entry in Queue(cache.queue).jobs()}
+    assert from_json(specs[job]) == SMALL
+    assert specs[handwritten] == "[1]"
 
 
 def test_a_new_queue_is_no_earlier_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ COMPARISON = replace(TINY, seeds=(0, 1), baseline_replicas=2)
 
 
 class LocalCluster:
-    """A Ray cluster on this machine: a head without cores, and nodes with one core each."""
+    """A Ray cluster on this machine: a head without cores, and nodes with two cores each."""
 
     def __init__(self, nodes: int) -> None:
         from ray.cluster_utils import Cluster
@@ -72,7 +72,7 @@ class LocalCluster:
     def fill(self, nodes: int) -> None:
         """Add nodes until there are so many."""
         while len(self.nodes) < nodes:
-            self.nodes.append(self.cluster.add_node(wait=False, num_cpus=1))
+            self.nodes.append(self.cluster.add_node(wait=False, num_cpus=2))
         self.cluster.wait_for_nodes(timeout=LIMIT_SECONDS)
 
     def kill(self, name: str) -> None:
@@ -143,7 +143,7 @@ def test_a_comparison_on_three_nodes_has_the_bits_of_one_machine(
         assert end_of(queue, again).state == "done"
     assert bits(connected, COMPARISON) == reference_bits(tmp_path / "reference", COMPARISON)
     assert len(used - {""}) == NODES
-    assert f"{NODES} of {NODES} nodes ready, {NODES} cores." in shown.stdout
+    assert f"{NODES} of {NODES} nodes ready, {2 * NODES} cores." in shown.stdout
     assert shown.returncode == 0
     local_cluster.kill(local_cluster.nodes[-1].node_id)
 

@@ -19,6 +19,8 @@ from pruning_core.planning.stage_types import restored
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_context import StageInterrupted
+from pruning_core.storage.stage_queue import MAX_ATTEMPTS
 from pruning_core.storage.store import Store
 from pruning_core.worker import execute as execute_module
 from pruning_core.worker.execute import execute
@@ -71,6 +73,28 @@ def test_a_stage_that_refuses_its_settings_is_logged_in_a_sentence(
     worker._plan_jobs()
     refused = job_progress(queue, job).job
     assert (refused.status, refused.error) == ("refused", failed.error)
+
+
+def test_an_interrupted_stage_is_tried_again_and_fails_after_some_attempts(
+    cache: Cache, queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.submit(TINY, "run")
+    worker._plan_jobs()
+
+    def end(context: object) -> dict[str, object]:
+        raise StageInterrupted("A process was ended.")
+
+    monkeypatch.setattr(execute_module, "runner_of", lambda kind: end)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        row = queue.claim("t", 8)
+        assert row is not None
+        execute(cache, queue, row, lost=lambda: None)
+        now = queue.stage(row.key)
+        assert now is not None
+        assert (now.status, now.error) == (
+            "failed" if attempt == MAX_ATTEMPTS else "queued",
+            "A process was ended.",
+        )
 
 
 def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
@@ -133,7 +157,7 @@ def test_a_stage_whose_supervisor_died_before_its_start_is_queued_again(
     dead.wait()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: dead.pid)
-        process = start_stage_process(cache)
+        process = start_stage_process(cache, 1)
     process.give(row)
     assert process.popen.stdin is not None
     process.popen.stdin.close()

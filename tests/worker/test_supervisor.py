@@ -108,7 +108,7 @@ def test_at_most_one_inspection_runs_beside_the_stages_of_the_cores(
     while row := queue.claim("t", 2, ["dataset", "baseline"]):
         queue.finish(row.key, "t")
 
-    def idle_process(cache: Cache, gpu: int = 0) -> StageProcess:
+    def idle_process(cache: Cache, cores: int, gpu: int = 0) -> StageProcess:
         return StageProcess(SimpleNamespace(pid=0, stdin=io.StringIO()))  # type: ignore[arg-type]
 
     monkeypatch.setattr(supervisor, "start_stage_process", idle_process)
@@ -291,7 +291,7 @@ def test_each_gpu_has_one_stage(
 ) -> None:
     worker.gpus = 2
     monkeypatch.setattr(
-        supervisor, "start_stage_process", lambda cache, gpu: stage_process(9, gpu=gpu)
+        supervisor, "start_stage_process", lambda cache, cores, gpu: stage_process(9, gpu=gpu)
     )
     worker.processes = [stage_process(1, "cuda", 0, queue), stage_process(2)]
     on_gpu = stage_process(3, "cuda", 1, queue).row

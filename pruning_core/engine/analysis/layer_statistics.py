@@ -50,7 +50,7 @@ def _histogram(magnitudes: Tensor, largest: float, zeros: int) -> list[int]:
     """
     if not largest:
         return [0] * BINS
-    bins = (magnitudes.flatten() * (BINS / largest)).int().clamp_(max=BINS - 1)
+    bins = (magnitudes.flatten() / largest * BINS).int().clamp_(max=BINS - 1)
     counts = torch.bincount(bins, minlength=BINS)
     counts[0] -= zeros
     return [int(count) for count in counts.tolist()]

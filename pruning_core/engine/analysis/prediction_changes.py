@@ -132,6 +132,6 @@ def _notes(
             notes.append(
                 f"{format_count(different, 'test image')} of the {name} "
                 f"{'is' if different == 1 else 'are'} classified differently here than when the "
-                "model was measured, because the device differs."
+                "model was measured, because the processor or the version of PyTorch differs."
             )
     return notes

@@ -26,6 +26,14 @@ def test_zeros_channels_and_the_histogram_of_magnitudes() -> None:
     assert (second["zeros"], second["largest"], second["counts"]) == (8, 0.0, [0] * BINS)
 
 
+def test_weights_that_are_almost_zero_are_counted() -> None:
+    model = nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 1e-38, 2e-38, 4e-38]] * 2))
+    (statistics,) = layer_statistics(nn.Sequential(model))
+    assert (statistics["zeros"], sum(statistics["counts"])) == (2, 6)
+
+
 def test_a_bin_counts_more_values_than_float32_can() -> None:
     model = nn.Linear(2**13, 2**12, bias=False)
     with torch.no_grad():

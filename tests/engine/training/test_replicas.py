@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,22 @@ from torch import nn
 
 from pruning_core.common.paths import PROJECT
 from pruning_core.engine.training import replicas
+from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.optimizers import make_optimizer
-from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.state import Movement, TrainingState
 from pruning_core.engine.training.train import train
-from pruning_core.storage.stage_context import Progress, StageError
-from tests.helpers.training import DATA, SPLITS, masks_in, model_bits, plan_of, state_of
+from pruning_core.storage.stage_context import Progress, StageInterrupted
+from tests.helpers.training import (
+    DATA,
+    SPLITS,
+    Net,
+    masks_in,
+    model_bits,
+    plan_of,
+    prunable_weights,
+    state_of,
+)
+from tests.helpers.workers import LIMIT_SECONDS
 
 FORKS = pytest.mark.skipif(sys.platform != "linux", reason="replicas are processes on Linux only")
 PLAIN = {**DATA, "augmentation": "none"}
@@ -45,8 +58,8 @@ def linear_state() -> TrainingState:
 def test_replicas_train_like_one_process_without_batch_norm(count: int, tmp_path: Path) -> None:
     """50 images in batches of 16: the last batch has two images, one part for all replicas."""
     whole, parts = linear_state(), linear_state()
-    train(whole, SPLITS, plan_of(data=PLAIN), tmp_path / "c", Progress())
-    train(parts, SPLITS, plan_of(data=PLAIN, replicas=count), tmp_path / "c", Progress())
+    train(whole, SPLITS, plan_of(data=PLAIN), tmp_path / "whole", Progress())
+    train(parts, SPLITS, plan_of(data=PLAIN, replicas=count), tmp_path / "parts", Progress())
     for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     losses = [[row["loss"] for row in state.history] for state in (whole, parts)]
@@ -54,34 +67,75 @@ def test_replicas_train_like_one_process_without_batch_norm(count: int, tmp_path
     assert not multiprocessing.active_children()
 
 
+def everything_state() -> TrainingState:
+    """A network with batch norm, dropout, masks, a frozen weight, a teacher and movement sums."""
+    state = state_of("adam")
+    state.model.get_parameter("5.bias").requires_grad_(False)
+    state.objective = Objective(0.1, frozen(Net()), weight=0.5, temperature=2.0)
+    state.movement = Movement(prunable_weights(state.model))
+    state.precision = "bf16"
+    return state
+
+
+def results(state: TrainingState) -> object:
+    """All that a training changes, but for its times."""
+    assert state.movement is not None
+    history = [{**row, "seconds": 0} for row in state.history]
+    return model_bits(state.model), history, [t.tolist() for t in state.movement.total.values()]
+
+
 @FORKS
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 8])
 def test_one_process_and_several_give_the_same_bits(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With batch norm, dropout, augmentation, masks, and a checkpoint in between."""
-    states = []
-    for cores in (1, 8):
-        monkeypatch.setattr(replicas, "usable_cores", lambda cores=cores: cores)
-        state = state_of()
-        train(state, SPLITS, plan_of(replicas=count), tmp_path / "c", Progress())
-        states.append(state)
-    again = state_of()
+    """Also where one way continues from a checkpoint of the other."""
+    plan = plan_of(3, "adam", replicas=count)
+
+    def trained(cores: int, name: str, progress: Progress) -> object:
+        state = everything_state()
+        monkeypatch.setattr(replicas, "usable_cores", lambda: cores)
+        train(state, SPLITS, plan, tmp_path / name, progress)
+        masks_in(state).check()
+        return results(state)
 
     class Stopped(Progress):
         def say(self, fraction: float, message: str) -> None:
             if fraction > 0.9:
                 raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(state_of(), SPLITS, plan_of(replicas=count), tmp_path / "part", Stopped())
-    assert not multiprocessing.active_children()
-    train(again, SPLITS, plan_of(replicas=count), tmp_path / "part", Progress())
-    one = state_of()
-    train(one, SPLITS, plan_of(), tmp_path / "c", Progress())
-    assert model_bits(states[0].model) == model_bits(states[1].model) == model_bits(again.model)
-    assert model_bits(states[0].model) != model_bits(one.model)
-    masks_in(states[1]).check()
+    expected = trained(1, "one", Progress())
+    assert trained(8, "several", Progress()) == expected
+    for first, then in ((1, 8), (8, 1)):
+        with pytest.raises(KeyboardInterrupt):
+            trained(first, f"from {first}", Stopped())
+        assert not multiprocessing.active_children()
+        assert trained(then, f"from {first}", Progress()) == expected
+    plan = plan_of(3, "adam")
+    assert trained(8, "whole batches", Progress()) != expected
+
+
+@FORKS
+def test_no_process_is_copied_where_torch_has_found_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its threads of the backward pass are not copied."""
+    monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    with caplog.at_level(logging.INFO):
+        train(state_of(), SPLITS, plan_of(replicas=2), tmp_path / "c", Progress())
+    assert "2 replicas are computed one after another." in caplog.messages
+
+
+@FORKS
+def test_replicas_of_a_process_that_has_trained_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
+    for name in ("first", "second"):
+        state = state_of()
+        train(state, SPLITS, plan_of(), tmp_path / f"{name} alone", Progress())
+        train(state_of(), SPLITS, plan_of(replicas=2), tmp_path / name, Progress())
 
 
 @pytest.mark.usefixtures("execution")
@@ -103,7 +157,7 @@ def test_a_replica_that_is_killed_ends_the_training_with_a_sentence(
             multiprocessing.active_children()[0].kill()
 
     monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
-    with pytest.raises(StageError, match="has ended"):
+    with pytest.raises(StageInterrupted, match="was ended"):
         train(state_of(), SPLITS, plan_of(replicas=2), tmp_path / "c", Killed())
     assert not multiprocessing.active_children()
 
@@ -140,10 +194,18 @@ def test_replicas_end_with_the_first_process(tmp_path: Path) -> None:
         "train.train(state_of(), SPLITS, plan_of(100_000, replicas=3), path, Said())\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "step\n"
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert set(process.stdout) <= {"step\n"}
+    try:
+        assert process.stdout.readline() == "step\n"
+        process.send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):  # they have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    assert set(output.split()) <= {"step"}
