@@ -66,7 +66,8 @@ SPEC_BEFORE = (
 )
 STEPS = (
     "(SELECT json_group_array(json_array(s.status, json_extract(s.settings, '$.epochs'),"
-    " json_extract(s.progress, '$.fraction'), s.started, s.finished))"
+    " json_extract(s.progress, '$.fraction'), s.started, s.finished,"
+    " s.threads))"
     " FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id)"
 )
 BY_TIME_SPENT = f"seconds_spent({STEPS}, j.created, j.status)"
@@ -190,7 +191,8 @@ class JobModels:
 class StageProgress:
     """How much of a stage is done.
 
-    `work` is in epochs, `fraction` from 0 to 1; the times are seconds since 1970.
+    `work` is in epochs, `fraction` from 0 to 1; the times are seconds since 1970. It runs on so
+    many `cores`.
     """
 
     status: str
@@ -198,6 +200,7 @@ class StageProgress:
     fraction: float
     started: float | None
     finished: float | None
+    cores: int = 1
 
     @property
     def times(self) -> tuple[float, float]:
@@ -210,10 +213,10 @@ class StageProgress:
     def remaining_seconds(self, pace: float) -> float:
         """The remaining seconds of a running stage.
 
-        By its own progress; in its beginning by `pace`, the seconds for an epoch of the run.
+        By its own progress; in its beginning by `pace`, the seconds for an epoch on one core.
         """
         if self.fraction < MIN_FRACTION:
-            return pace * self.work * (1 - self.fraction)
+            return pace * self.work * (1 - self.fraction) / self.cores
         return (self.times[1] - self.times[0]) * (1 / self.fraction - 1)
 
 
@@ -272,7 +275,7 @@ class Run:
         work = sum(step.work * step.fraction for step in started)
         if self.state != "running" or self.fraction < MIN_FRACTION or not work:
             return None
-        pace = sum(step.times[1] - step.times[0] for step in started) / work
+        pace = sum(step.cores * (step.times[1] - step.times[0]) for step in started) / work
         running = [step.remaining_seconds(pace) for step in self.steps if step.status == "running"]
         queued = [step.work for step in self.steps if step.status == "queued"]
         if sum(work <= MIN_STAGE_WORK for work in queued) > len(queued) / 2:
@@ -298,8 +301,15 @@ def seconds_spent(steps: Iterable[StageProgress], created: float) -> float:
 def run_from_progress(progress: JobProgress) -> Run:
     """The same job as an entry of the list."""
     steps = [
-        _step(r.status, r.settings.get("epochs"), r.progress.get("fraction"), r.started, r.finished)
-        for r in progress.rows
+        _step(
+            row.status,
+            row.settings.get("epochs"),
+            row.progress.get("fraction"),
+            row.started,
+            row.finished,
+            row.threads,
+        )
+        for row in progress.rows
     ]
     return Run(progress.job, progress.state, tuple(steps), progress.cores)
 
@@ -384,6 +394,7 @@ def _step(
     fraction: float | None,
     started: float | None,
     finished: float | None,
+    cores: int,
 ) -> StageProgress:
     done = 1.0 if status == "done" else fraction or 0.0
-    return StageProgress(status, stage_work(epochs), done, started, finished)
+    return StageProgress(status, stage_work(epochs), done, started, finished, cores)

@@ -182,6 +182,13 @@ def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
     assert run(StageProgress("queued", 1.0, 0.0, None, None)).remaining_seconds() is None
 
 
+def test_a_stage_on_two_cores_leaves_none_for_others() -> None:
+    """Two baselines of a minute each, on the two cores of the machine: another one remains."""
+    second = StageProgress("queued", 10.0, 0.0, None, None, cores=2)
+    steps = (StageProgress("done", 10.0, 1.0, 10, 70, cores=2), second)
+    assert run(*steps, cores=2).remaining_seconds() == pytest.approx(60)
+
+
 def test_stages_without_epochs_take_an_unknown_time() -> None:
     """Corrections may take minutes each."""
     corrections = [StageProgress("queued", 0.2, 0.0, None, None)] * 4
