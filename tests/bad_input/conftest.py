@@ -41,7 +41,9 @@ def refuse(
     def call(*arguments: str) -> str:
         code, out, error = ended(capfd, "compare", *usual, *arguments)
         assert (code, out) == (2, ""), error
-        return one_line(error)
+        # Of the usual options, some have no effect beside a wrong one, and are noted.
+        notes = [line for line in error.splitlines(keepends=True) if line.startswith("Note: --")]
+        return one_line(error.removeprefix("".join(notes)))
 
     yield call
     assert training(used) == trained
