@@ -41,8 +41,8 @@ START_SECONDS: Range = (3.0, 8.0)
 # speed that the trial promised on a busy machine, and MobileNetV2 at 32 pixels had 0.75 to 1.06 of
 # it on an idle one.
 TRAINING_SHARE: Range = (0.6, 1.05)
-# Twice the replicas train 1.36 times as fast (32 pixels) to 1.76 times (224 pixels) with two cores
-# of an AMD EPYC (Zen 3), and not faster where a core is missing.
+# Twice the replicas make a step up to 1.8 times as fast: on two cores of an AMD EPYC (Zen 3) they
+# gained 1.06 to 1.5 at 32 pixels, and 1.76 at 224 pixels.
 MOST_GAIN = 1.8
 # The finished stages of a kind differ in their pace by about a tenth, on a machine without others.
 PACE_ERROR = 0.1

@@ -68,7 +68,7 @@ def training_cores(queue: Path) -> int:
 
 
 def training_place(queue: Path) -> str:
-    """Where the cores of `training_cores` are, to follow "Time on"."""
+    """Where the cores of `training_cores` are, to follow "on"."""
     if not Connections(queue).get(CLUSTER).address:
         return "this machine"
     return "the cluster" if _ready_cores(queue) else "this machine (no node is ready)"

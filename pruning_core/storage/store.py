@@ -122,7 +122,7 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where these cores are, to follow "Time on"."""
+        """Where these cores are, to follow "on"."""
         return training_place(self.cache.queue)
 
     @cached_property

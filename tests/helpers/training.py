@@ -18,6 +18,7 @@ from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
+from pruning_core.storage.stage_context import Progress
 from tests.helpers.models import weight_of
 from tests.helpers.pruning import masks_of
 
@@ -42,6 +43,14 @@ class Net(nn.Sequential):
             nn.Flatten(),
             nn.Linear(216, 3),
         )
+
+
+class InterruptedProgress(Progress):
+    """Ends a training of three epochs in the last one."""
+
+    def say(self, fraction: float, message: str) -> None:
+        if fraction > 0.9:
+            raise KeyboardInterrupt
 
 
 def random_images(count: int, seed: int) -> ImageSet:

@@ -25,6 +25,7 @@ from pruning_core.storage.stage_context import Progress, StageInterrupted
 from tests.helpers.training import (
     DATA,
     SPLITS,
+    InterruptedProgress,
     Net,
     masks_in,
     model_bits,
@@ -99,16 +100,11 @@ def test_one_process_and_several_give_the_same_bits(
         masks_in(state).check()
         return results(state)
 
-    class Stopped(Progress):
-        def say(self, fraction: float, message: str) -> None:
-            if fraction > 0.9:
-                raise KeyboardInterrupt
-
     expected = trained(1, "one", Progress())
     assert trained(8, "several", Progress()) == expected
     for first, then in ((1, 8), (8, 1)):
         with pytest.raises(KeyboardInterrupt):
-            trained(first, f"from {first}", Stopped())
+            trained(first, f"from {first}", InterruptedProgress())
         assert not multiprocessing.active_children()
         assert trained(then, f"from {first}", Progress()) == expected
     plan = plan_of(3, "adam")
@@ -128,14 +124,15 @@ def test_no_process_is_copied_where_torch_has_found_a_gpu(
 
 
 @FORKS
-def test_replicas_of_a_process_that_has_trained_before(
+def test_replicas_of_a_process_that_has_trained_before_have_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
-    for name in ("first", "second"):
-        state = state_of()
-        train(state, SPLITS, plan_of(), tmp_path / f"{name} alone", Progress())
-        train(state_of(), SPLITS, plan_of(replicas=2), tmp_path / name, Progress())
+    states = [state_of(), state_of()]
+    for number, state in enumerate(states):
+        train(state, SPLITS, plan_of(replicas=2), tmp_path / f"{number}", Progress())
+        train(state_of(), SPLITS, plan_of(), tmp_path / f"{number} alone", Progress())
+    assert model_bits(states[0].model) == model_bits(states[1].model)
 
 
 @pytest.mark.usefixtures("execution")

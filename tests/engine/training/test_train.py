@@ -25,6 +25,7 @@ from tests.helpers.pruning import masks_of
 from tests.helpers.training import (
     DATA,
     SPLITS,
+    InterruptedProgress,
     Net,
     masks_in,
     model_bits,
@@ -55,15 +56,10 @@ def test_a_pruned_weight_that_changes_ends_the_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_continuing_from_a_checkpoint_gives_the_same_bits(optimizer: str, tmp_path: Path) -> None:
-    class Stopped(Progress):
-        def say(self, fraction: float, message: str) -> None:
-            if fraction > 0.9:
-                raise KeyboardInterrupt
-
     whole, stopped, again = (state_of(optimizer) for _ in range(3))
     train(whole, SPLITS, plan_of(3, optimizer), tmp_path / "whole", Progress())
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, SPLITS, plan_of(3, optimizer), tmp_path / "part", Stopped())
+        train(stopped, SPLITS, plan_of(3, optimizer), tmp_path / "part", InterruptedProgress())
     actual = checkpoint.load(tmp_path / "part")
     assert actual is not None
     assert len(actual["history"]) == 2
